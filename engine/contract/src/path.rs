@@ -1,0 +1,27 @@
+//! Paths in a pod's containers and of its HTTP endpoints.
+
+/// Where a model's PersistentVolumeClaim is mounted, read-only.
+pub const MODELS: &str = "/models";
+/// The ConfigMap with the collector's configuration.
+pub const COLLECTOR_CONFIG_DIR: &str = "/etc/sojourn/collector";
+/// Key of that ConfigMap and name of its file.
+pub const COLLECTOR_CONFIG_FILE: &str = "collector.yaml";
+/// The Secret with destinations' credentials; optional.
+pub const TELEMETRY_CREDENTIALS_DIR: &str = "/etc/sojourn/credentials";
+/// The emptyDir that the supervisor is copied into.
+pub const SUPERVISOR_DIR: &str = "/sojourn";
+/// File name of the supervisor.
+pub const SUPERVISOR_BINARY: &str = "sojourn-sidecar";
+/// The emptyDir in memory for the file that the collector really reads.
+pub const SIDECAR_RUN_DIR: &str = "/run/sojourn";
+/// Where Kubernetes reads why a container ended.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Liveness of the engine.
+pub const HEALTH: &str = "/health";
+/// Readiness of the engine.
+pub const READY: &str = "/ready";
+/// Metrics of engine and operator.
+pub const METRICS: &str = "/metrics";
+/// State of the sidecar, JSON of [`crate::sidecar::State`].
+pub const TELEMETRY: &str = "/telemetry";
