@@ -1,1 +1,5 @@
+//! A request's journey as data.
 
+#![warn(missing_docs)]
+
+pub mod record;
