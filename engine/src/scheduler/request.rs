@@ -1,0 +1,150 @@
+//! What the API layer hands to the scheduler, and what it gets back.
+
+use std::sync::Arc;
+
+use sojourn_contract::journey::FinishStatus;
+
+use crate::recorder::Recorder;
+
+/// A request that is parsed, templated, tokenized and validated.
+pub struct Request {
+    /// Token ids of the prompt, at least one.
+    pub prompt: Arc<[u32]>,
+    /// Sequences to generate, at least one (`n`).
+    pub sequences: u32,
+    /// Tokens to generate for each sequence, exact; 0 ends after the prompt.
+    pub max_tokens: u32,
+    /// Tokens before which neither end-of-sequence nor a stop condition ends a sequence.
+    pub min_tokens: u32,
+    /// How tokens are chosen.
+    pub sampling: SamplingParams,
+    /// Token ids that end a sequence: the model's end-of-sequence ids unless `ignore_eos`, and `stop_token_ids`.
+    pub stop_token_ids: Vec<u32>,
+    /// Stop strings, matched on the text of each sequence; one matcher a sequence, or none.
+    pub stop_matchers: Vec<Box<dyn StopMatcher>>,
+    /// Lower goes first, under the priority policy.
+    pub priority: i32,
+    /// Where its core events go; `None` with tracing off.
+    pub recorder: Option<Arc<Recorder>>,
+}
+
+/// How tokens are chosen; the meanings are vLLM's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingParams {
+    /// 0 takes the best token.
+    pub temperature: f32,
+    /// Smallest set of tokens whose probabilities reach this; 1 is off.
+    pub top_p: f32,
+    /// The best k tokens; 0 is off.
+    pub top_k: u32,
+    /// Tokens at least this likely relative to the best; 0 is off.
+    pub min_p: f32,
+    /// Subtracted from the logit of each generated token.
+    pub presence_penalty: f32,
+    /// Subtracted for each time that a token was generated.
+    pub frequency_penalty: f32,
+    /// Divides the logits of tokens seen in prompt or output; 1 is off.
+    pub repetition_penalty: f32,
+    /// Makes the choice repeatable.
+    pub seed: Option<u64>,
+    /// Added to logits, by token id.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// How many alternatives to report with each token; `None` reports no probabilities at all.
+    pub logprobs: Option<u32>,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            seed: None,
+            logit_bias: Vec::new(),
+            logprobs: None,
+        }
+    }
+}
+
+/// Watches the text of one sequence for stop strings, on the scheduler's thread.
+pub trait StopMatcher: Send {
+    /// Takes the next token; true ends the sequence with this token.
+    fn push(&mut self, token: u32) -> bool;
+}
+
+/// Why the scheduler did not take a request. Nothing was queued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The waiting queue is full.
+    #[error("the engine's waiting queue is full ({waiting} requests wait); try again in a moment")]
+    QueueFull {
+        /// Requests that wait.
+        waiting: usize,
+    },
+    /// It needs more KV blocks than there are.
+    #[error("the request needs {needed} KV cache tokens and the engine has {available}; shorten the prompt or max_tokens")]
+    NeverFits {
+        /// Tokens of prompt and completion, for all sequences that must run together.
+        needed: usize,
+        /// Tokens that the KV cache holds.
+        available: usize,
+    },
+    /// The engine shuts down.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
+}
+
+/// How much the scheduler has to do, at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Sequences that wait.
+    pub waiting: usize,
+    /// Sequences that run.
+    pub running: usize,
+}
+
+/// What happened to a request, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update {
+    /// A token of a sequence.
+    Token(Token),
+    /// A sequence ended; nothing follows for it.
+    Finished(Finished),
+}
+
+/// One generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Index of the sequence, from 0.
+    pub sequence: u32,
+    /// Its id.
+    pub id: u32,
+    /// Its own and its alternatives' log probabilities, if asked for.
+    pub logprobs: Option<Logprobs>,
+}
+
+/// Natural logarithms of probabilities.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprobs {
+    /// Of the token itself.
+    pub chosen: f32,
+    /// The best alternatives, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// The end of a sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Index of the sequence, from 0.
+    pub sequence: u32,
+    /// How it ended.
+    pub status: FinishStatus,
+    /// Prompt tokens whose KV came from an earlier request.
+    pub cached_tokens: u32,
+    /// What went wrong, with status `error`.
+    pub error: Option<String>,
+}

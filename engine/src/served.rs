@@ -1,0 +1,36 @@
+//! The model that is being served, as the API layer sees it: a slot that is empty while the model loads.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::scheduler::Scheduler;
+use crate::text::Text;
+
+/// A loaded model.
+pub struct Served {
+    /// Name in requests and answers.
+    pub name: String,
+    /// Unix seconds of the moment it was loaded.
+    pub created: u64,
+    /// Longest prompt and completion together, in tokens.
+    pub max_model_len: u32,
+    /// Template, tokenizer, detokenizer.
+    pub text: Arc<Text>,
+    /// Takes requests.
+    pub scheduler: Scheduler,
+}
+
+/// Empty until the model is loaded.
+#[derive(Default, Clone)]
+pub struct ServedSlot(Arc<OnceLock<Served>>);
+
+impl ServedSlot {
+    /// The model, once it is loaded.
+    pub fn get(&self) -> Option<&Served> {
+        self.0.get()
+    }
+
+    /// Fills the slot; a second call is ignored.
+    pub fn fill(&self, served: Served) {
+        drop(self.0.set(served));
+    }
+}
