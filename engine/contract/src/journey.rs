@@ -11,7 +11,11 @@ pub const ENGINE_STARTUP: &str = "engine_startup";
 /// The span that the sidecar sends after each start of its collector.
 pub const SIDECAR_PROBE: &str = "sidecar_probe";
 
-/// Instrumentation scope of [`LLM_REQUEST`] and [`ENGINE_STARTUP`].
+/// Names of the phase spans below [`LLM_CORE`]: parts of a sequence's time.
+pub const PHASE_SPANS: [&str; 4] =
+    [Bottleneck::Queue.as_str(), Bottleneck::Prefill.as_str(), Bottleneck::Decode.as_str(), Bottleneck::Preempted.as_str()];
+
+/// Instrumentation scope of [`LLM_REQUEST`], [`ENGINE_STARTUP`] and its stages.
 pub const SCOPE_API: &str = "sojourn.api";
 /// Instrumentation scope of [`LLM_CORE`] and its phase spans.
 pub const SCOPE_SCHEDULER: &str = "sojourn.scheduler";
@@ -183,6 +187,28 @@ words! {
         Preempted = "preempted",
         /// From the last FINISHED to the end: the client's reading.
         Client = "client",
+    }
+}
+
+words! {
+    /// Which spans a journey becomes (`spec.tracing.detail`, `--journey-detail`).
+    Detail {
+        /// Also a child span below [`LLM_CORE`] for each stretch of a sequence's time, which trace views draw.
+        Phases = "Phases",
+        /// [`LLM_REQUEST`] and [`LLM_CORE`] alone.
+        Journey = "Journey",
+    }
+}
+
+words! {
+    /// A part of an engine's start: the child spans of [`ENGINE_STARTUP`].
+    StartupStage {
+        /// The model's files are fetched.
+        Download = "download",
+        /// Weights are read and put on the device.
+        Load = "load",
+        /// The first pass of the model.
+        WarmUp = "warm_up",
     }
 }
 

@@ -1,5 +1,21 @@
 //! A request's journey as data.
+//!
+//! ```text
+//! record ──> timeline ──> facts ──> spans ──> (the engine exports them)
+//!                                               │
+//!              draw <── recover <── trace <── read: OTLP JSON, Jaeger's and Tempo's answers
+//!                          └──────> check
+//! ```
+//!
+//! The engine records into [`record::Journey`]; [`spans::describe`] says which spans that journey becomes, and
+//! [`check::check`] whether spans that came back from anywhere tell a legal journey. Both stand here, so that what is sent
+//! and what is expected cannot drift apart. Pure: no I/O, no clock, no random number.
 
 #![warn(missing_docs)]
 
+pub mod facts;
 pub mod record;
+pub mod spans;
+pub mod startup;
+pub mod timeline;
+pub mod trace;

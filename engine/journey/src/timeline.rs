@@ -1,0 +1,164 @@
+//! Where a request's time went: at each instant it is in exactly one part. Pure; knows nothing of spans.
+
+use sojourn_contract::journey::Bottleneck;
+
+use crate::record::{ApiEvent, CoreEvent, CoreRecord, Journey, Stamp};
+
+/// A stretch of time in one part, never empty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Segment {
+    /// The part.
+    pub part: Bottleneck,
+    /// Its first instant.
+    pub from: Stamp,
+    /// The first instant that is no longer in it.
+    pub to: Stamp,
+}
+
+impl Segment {
+    /// How long it is.
+    pub fn seconds(&self) -> f64 {
+        self.to.monotonic - self.from.monotonic
+    }
+}
+
+impl Journey {
+    /// When the request arrived; `None` before anything was recorded.
+    pub fn arrived(&self) -> Option<Stamp> {
+        self.api.first().map(|record| record.at)
+    }
+
+    /// When the request departed or was aborted; `None` while it is on its way.
+    pub fn ended(&self) -> Option<Stamp> {
+        let terminal = |event: &ApiEvent| matches!(event, ApiEvent::Departed | ApiEvent::Aborted { .. });
+        self.api.iter().find(|record| terminal(&record.event)).map(|record| record.at)
+    }
+
+    /// When the request ended or, while it is on its way, the last thing that was recorded of it.
+    pub fn last(&self) -> Option<Stamp> {
+        let recorded = self.api.iter().map(|record| record.at).chain(self.cores.iter().flatten().map(|record| record.at));
+        self.ended().or_else(|| recorded.max_by(|a, b| a.monotonic.total_cmp(&b.monotonic)))
+    }
+}
+
+/// The parts of a request's time from ARRIVED to `end`, without a gap or an overlap. With several sequences the request
+/// decodes if any of them decodes, else it is in prefill if any is, else preempted if any is, else in the queue.
+pub fn of_request(journey: &Journey, end: Stamp) -> Vec<Segment> {
+    let Some(arrived) = journey.arrived() else { return Vec::new() };
+    let mut changes: Vec<(usize, Stamp, State)> = Vec::new();
+    for (sequence, core) in journey.cores.iter().enumerate() {
+        changes.extend(states(core).map(|(at, state)| (sequence, within(at, arrived, end), state)));
+    }
+    changes.sort_by(|(_, a, _), (_, b, _)| a.monotonic.total_cmp(&b.monotonic));
+
+    let mut sequences = vec![State::Before; journey.cores.len()];
+    let mut segments = Segments { done: Vec::new(), part: Bottleneck::Api, from: arrived };
+    for (sequence, at, state) in changes {
+        sequences[sequence] = state;
+        segments.turn(combined(&sequences), at);
+    }
+    segments.finish(end)
+}
+
+/// The parts of one sequence's time from QUEUED to FINISHED: queue, prefill, decode, preempted.
+pub fn of_sequence(core: &[CoreRecord]) -> Vec<Segment> {
+    let states: Vec<(Stamp, State)> = states(core).collect();
+    let stretch = |pair: &[(Stamp, State)]| match pair {
+        [(from, State::In(part)), (to, _)] if to.monotonic > from.monotonic => {
+            Some(Segment { part: *part, from: *from, to: *to })
+        }
+        _ => None,
+    };
+    states.windows(2).filter_map(stretch).collect()
+}
+
+/// All the time that `segments` spend in `part`, seconds.
+pub fn seconds_in(segments: &[Segment], part: Bottleneck) -> f64 {
+    segments.iter().filter(|segment| segment.part == part).map(Segment::seconds).sum()
+}
+
+/// Where one sequence is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not in the core yet.
+    Before,
+    /// In the core.
+    In(Bottleneck),
+    /// Out of the core.
+    After,
+}
+
+/// The state that each event of a sequence begins.
+pub(crate) fn states(core: &[CoreRecord]) -> impl Iterator<Item = (Stamp, State)> {
+    let mut decoding = false;
+    core.iter().map(move |record| {
+        let state = match record.event {
+            CoreEvent::Queued => State::In(Bottleneck::Queue),
+            CoreEvent::Scheduled { .. } if decoding => State::In(Bottleneck::Decode),
+            CoreEvent::Scheduled { .. } => State::In(Bottleneck::Prefill),
+            CoreEvent::FirstToken => {
+                decoding = true;
+                State::In(Bottleneck::Decode)
+            }
+            CoreEvent::Preempted(_) => State::In(Bottleneck::Preempted),
+            CoreEvent::Finished(_) => State::After,
+        };
+        (record.at, state)
+    })
+}
+
+/// The part that a request is in, from where its sequences are.
+pub(crate) fn combined(sequences: &[State]) -> Bottleneck {
+    let any = |part: Bottleneck| sequences.contains(&State::In(part));
+    if sequences.iter().all(|state| *state == State::Before) {
+        return Bottleneck::Api;
+    }
+    if sequences.iter().all(|state| *state == State::After) {
+        return Bottleneck::Client;
+    }
+    let order = [Bottleneck::Decode, Bottleneck::Prefill, Bottleneck::Preempted];
+    order.into_iter().find(|part| any(*part)).unwrap_or(Bottleneck::Queue)
+}
+
+/// `at`, moved into the time of the request.
+fn within(at: Stamp, arrived: Stamp, end: Stamp) -> Stamp {
+    if at.monotonic > end.monotonic {
+        end
+    } else if at.monotonic < arrived.monotonic {
+        arrived
+    } else {
+        at
+    }
+}
+
+/// Segments under construction: the last one is open.
+struct Segments {
+    done: Vec<Segment>,
+    part: Bottleneck,
+    from: Stamp,
+}
+
+impl Segments {
+    fn turn(&mut self, part: Bottleneck, at: Stamp) {
+        if part != self.part {
+            self.close(at);
+            self.part = part;
+        }
+    }
+
+    fn close(&mut self, at: Stamp) {
+        if at.monotonic > self.from.monotonic {
+            // A part of no length between two of the same kind must not cut them in two.
+            match self.done.last_mut() {
+                Some(last) if last.part == self.part => last.to = at,
+                _ => self.done.push(Segment { part: self.part, from: self.from, to: at }),
+            }
+        }
+        self.from = at;
+    }
+
+    fn finish(mut self, end: Stamp) -> Vec<Segment> {
+        self.close(end);
+        self.done
+    }
+}
