@@ -122,9 +122,7 @@ pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
         Rule::Error => keep.errors && facts.outcome == Outcome::Error,
         Rule::Aborted => keep.aborted && facts.outcome == Outcome::Aborted,
         Rule::Preempted => keep.preempted && facts.num_preemptions > 0,
-        Rule::SlowFirstToken => {
-            exceeds(facts.time_to_first_token.or(Some(facts.duration)), keep.first_token_slower_than)
-        }
+        Rule::SlowFirstToken => exceeds(facts.time_to_first_token.or(Some(facts.duration)), keep.first_token_slower_than),
         Rule::SlowQueue => exceeds(facts.time_in_queue, keep.queued_longer_than),
         Rule::Slow => exceeds(Some(facts.duration), keep.slower_than),
     };
