@@ -14,7 +14,9 @@
 #![warn(missing_docs)]
 
 pub mod facts;
+pub mod read;
 pub mod record;
+pub mod recover;
 pub mod spans;
 pub mod startup;
 pub mod timeline;

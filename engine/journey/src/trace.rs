@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sojourn_contract::{attribute, event};
+
 /// All spans of one trace that are known.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
@@ -44,6 +46,42 @@ pub struct Span {
     pub resource: Attributes,
 }
 
+impl Span {
+    /// The events in time order. Backends keep none (Jaeger sorts them by name), so it comes from the monotonic clock where
+    /// all have it, else from the wall clock; of a sequence's events at one instant the one that must come first does.
+    pub fn events_in_order(&self) -> Vec<&Event> {
+        let mut events: Vec<&Event> = self.events.iter().collect();
+        let by_monotonic = self.events.iter().all(|event| event.monotonic().is_some());
+        events.sort_by(|a, b| {
+            let by_wall_clock = a.unix_nanos.cmp(&b.unix_nanos);
+            let by_clock = match (a.monotonic(), b.monotonic()) {
+                (Some(a), Some(b)) if by_monotonic => a.total_cmp(&b),
+                _ => by_wall_clock,
+            };
+            by_clock.then_with(|| place(a).cmp(&place(b)))
+        });
+        events
+    }
+}
+
+/// Where an event belongs among those of the same instant: by the preemptions before it, then by the order of the lifecycle.
+fn place(event: &Event) -> (i64, Option<usize>) {
+    const LIFECYCLE: [&str; 10] = [
+        event::ARRIVED,
+        event::HANDOFF_TO_CORE,
+        event::FIRST_RESPONSE_FROM_CORE,
+        event::DEPARTED,
+        event::ABORTED,
+        event::QUEUED,
+        event::PREEMPTED,
+        event::SCHEDULED,
+        event::FIRST_TOKEN,
+        event::FINISHED,
+    ];
+    let preemptions = event.attributes.int(attribute::NUM_PREEMPTIONS).unwrap_or(0);
+    (preemptions, LIFECYCLE.iter().position(|name| *name == event.name))
+}
+
 /// Something that happened at one instant of a span.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Event {
@@ -53,6 +91,13 @@ pub struct Event {
     pub unix_nanos: u64,
     /// More about it.
     pub attributes: Attributes,
+}
+
+impl Event {
+    /// When it happened by the engine's monotonic clock, seconds; only events of ours say so.
+    pub fn monotonic(&self) -> Option<f64> {
+        self.attributes.float(attribute::TS_MONOTONIC)
+    }
 }
 
 /// Names are mostly constants, and owned when they were read.
