@@ -13,6 +13,7 @@
 
 #![warn(missing_docs)]
 
+pub mod check;
 pub mod facts;
 pub mod read;
 pub mod record;
