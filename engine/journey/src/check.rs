@@ -7,6 +7,8 @@
 mod api_events;
 mod core_events;
 mod facts;
+mod layers;
+mod phases;
 mod progress;
 pub mod rule;
 mod spans;
@@ -15,6 +17,7 @@ mod startup;
 use std::fmt;
 
 use self::rule::Rule;
+use crate::record::Journey;
 use crate::recover::{self, Flaw, Found};
 use crate::trace::{Span, Trace};
 
@@ -68,25 +71,24 @@ fn is_hidden(found: &Found<'_>, findings: &Findings) -> bool {
 
 fn check_journey(found: &Found<'_>, findings: &mut Findings) {
     let known = findings.0.len();
-    let clean = |findings: &Findings| findings.0.len() == known;
-
-    let journey = found.journey().map_err(|flaws| findings.flaws(flaws));
     facts::check_agreement(found, findings);
-    let Ok(journey) = journey else { return };
-    if !clean(findings) {
-        return;
+    let journey = match found.journey() {
+        Ok(journey) => journey,
+        Err(flaws) => return findings.flaws(flaws),
+    };
+    let order: &[Stage] = &[api_events::check, core_events::check];
+    let course: &[Stage] = &[layers::check, progress::check, phases::check_bounds];
+    let conclusions: &[Stage] = &[phases::check, facts::check];
+    for stage in [order, course, conclusions] {
+        if findings.0.len() > known {
+            return;
+        }
+        stage.iter().for_each(|check| check(found, &journey, findings));
     }
-    api_events::check(found, &journey, findings);
-    core_events::check(found, &journey, findings);
-    if !clean(findings) {
-        return;
-    }
-    progress::check(found, &journey, findings);
-    if !clean(findings) {
-        return;
-    }
-    facts::check(found, &journey, findings);
 }
+
+/// A group of rules.
+type Stage = fn(&Found<'_>, &Journey, &mut Findings);
 
 impl Report {
     /// Nothing is wrong. A trace without a journey is legal, too: look at [`Report::journeys`].

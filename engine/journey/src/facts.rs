@@ -221,7 +221,8 @@ impl Facts {
     pub fn attributes(&self) -> Vec<(&'static str, Value)> {
         let word = |word: &'static str| Some(Value::from(word));
         let count = |count: u32| Some(Value::Int(i64::from(count)));
-        let seconds = |seconds: f64| Some(Value::Float(seconds));
+        // The difference of two clock readings has digits that no clock has: to people they are noise.
+        let seconds = |seconds: f64| Some(Value::Float((seconds * 1e9).round() / 1e9));
         let reasons = || Value::Strings(self.preempt_reasons.iter().map(|reason| reason.to_string()).collect());
         let all = [
             (attribute::KIND, word(self.kind.as_str())),

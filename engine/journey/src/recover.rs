@@ -96,7 +96,7 @@ pub fn read_facts(span: &Span) -> Result<Facts, Vec<Flaw>> {
 }
 
 /// The events of a span in time order, as far as they can be read, and what keeps the others from it.
-fn read_events<'a, T>(span: &'a Span, read: fn(&mut Reader<'_>, &Event) -> Option<T>) -> (Vec<T>, Vec<(&'a Span, Flaw)>) {
+fn read_events<T>(span: &Span, read: fn(&mut Reader<'_>, &Event) -> Option<T>) -> (Vec<T>, Vec<(&Span, Flaw)>) {
     let mut records = Vec::new();
     let mut flaws = Vec::new();
     for event in span.events_in_order() {

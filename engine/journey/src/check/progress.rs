@@ -1,12 +1,11 @@
-//! How a journey goes on from event to event: clocks, tokens, steps and counts, and the phase spans between them.
+//! How a journey goes on from event to event: clocks, tokens, steps and counts.
 
 use sojourn_contract::journey::Phase;
 
 use super::rule::Rule;
 use super::{Findings, TOLERANCE_NANOS};
 use crate::record::{CoreEvent, CoreRecord, Journey, Progress};
-use crate::recover::{Found, FoundCore};
-use crate::timeline::{self, Segment};
+use crate::recover::Found;
 use crate::trace::Span;
 
 pub(super) fn check(found: &Found<'_>, journey: &Journey, findings: &mut Findings) {
@@ -19,7 +18,6 @@ pub(super) fn check(found: &Found<'_>, journey: &Journey, findings: &mut Finding
             }
         }
         check_records(core.span, records, findings);
-        check_phases(core, records, findings);
     }
 }
 
@@ -98,48 +96,4 @@ fn check_records(span: &Span, records: &[CoreRecord], findings: &mut Findings) {
             });
         }
     }
-}
-
-fn check_phases(core: &FoundCore<'_>, records: &[CoreRecord], findings: &mut Findings) {
-    let mut earliest = core.span.start_unix_nanos;
-    for phase in &core.phases {
-        let starts_late_enough = phase.start_unix_nanos + TOLERANCE_NANOS >= earliest;
-        let ends_early_enough = phase.end_unix_nanos <= core.span.end_unix_nanos + TOLERANCE_NANOS;
-        findings.expect(starts_late_enough && ends_early_enough, Rule::PhasesInCore, phase, || {
-            format!(
-                "it is from {} to {} ns, but must be from {earliest} to {} at most",
-                phase.start_unix_nanos, phase.end_unix_nanos, core.span.end_unix_nanos
-            )
-        });
-        earliest = phase.end_unix_nanos;
-    }
-    if core.phases.is_empty() || core.span.dropped_events > 0 {
-        return;
-    }
-    // A stretch shorter than what backends keep may be there or not.
-    let segments = timeline::of_sequence(records);
-    let mut expected = segments.iter().filter(|segment| length(segment) > TOLERANCE_NANOS);
-    let written = core.phases.iter().filter(|phase| phase.end_unix_nanos - phase.start_unix_nanos > TOLERANCE_NANOS);
-    for phase in written {
-        let segment = expected.next();
-        findings.expect(segment.is_some_and(|segment| matches(phase, segment)), Rule::PhasesFollowEvents, phase, || {
-            let what = segment.map_or("nothing".to_owned(), |segment| {
-                format!("{} from {} to {} ns", segment.part, segment.from.unix_nanos, segment.to.unix_nanos)
-            });
-            format!("it is from {} to {} ns, but the events say {what}", phase.start_unix_nanos, phase.end_unix_nanos)
-        });
-    }
-    if let Some(segment) = expected.next() {
-        findings.add(Rule::PhasesFollowEvents, core.span, format!("a phase span is missing: {}", segment.part));
-    }
-}
-
-fn length(segment: &Segment) -> u64 {
-    segment.to.unix_nanos.saturating_sub(segment.from.unix_nanos)
-}
-
-fn matches(phase: &Span, segment: &Segment) -> bool {
-    phase.name == segment.part.as_str()
-        && phase.start_unix_nanos.abs_diff(segment.from.unix_nanos) <= TOLERANCE_NANOS
-        && phase.end_unix_nanos.abs_diff(segment.to.unix_nanos) <= TOLERANCE_NANOS
 }

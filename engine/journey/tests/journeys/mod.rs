@@ -3,12 +3,16 @@
 // Each test target uses its own part.
 #![allow(dead_code)]
 
+pub mod edit;
 pub mod model;
 
 use sojourn_contract::attribute;
-use sojourn_contract::journey::{AbortReason, Detail, FinishStatus, Kind, Parent, Phase, PreemptReason, ScheduleKind};
+use sojourn_contract::journey::{
+    AbortReason, Detail, FinishStatus, Kind, Parent, Phase, PreemptReason, ScheduleKind, StartupStage,
+};
 use sojourn_journey::record::{ApiEvent, ApiRecord, CoreEvent, CoreRecord, Journey, Progress, Stamp};
 use sojourn_journey::spans::{Frame, describe};
+use sojourn_journey::startup::{Stage, Startup};
 use sojourn_journey::trace::{Attributes, Span, SpanKind, Trace, Value};
 
 pub const TRACE_ID: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
@@ -204,6 +208,23 @@ pub fn trace(journey: &Journey, detail: Detail, http_status: Option<i64>) -> Tra
         span.resource = [(attribute::SERVICE_NAME, "smollm")].into_iter().collect();
     }
     Trace { spans }
+}
+
+/// An engine's start: one span with its three stages.
+pub fn startup() -> Trace {
+    let stage = |stage, from, to| Stage { stage, from: at(from), to: at(to), attributes: Attributes::default() };
+    let startup = Startup {
+        began: at(0.0),
+        ended: at(9_000.0),
+        stages: vec![
+            stage(StartupStage::Download, 20.0, 5_000.0),
+            stage(StartupStage::Load, 5_000.0, 8_000.0),
+            stage(StartupStage::WarmUp, 8_000.0, 8_900.0),
+        ],
+        error: None,
+        attributes: Attributes::default(),
+    };
+    Trace { spans: sojourn_journey::startup::describe(&startup, TRACE_ID, ids()) }
 }
 
 /// A span of the caller, around the request.
