@@ -16,6 +16,7 @@ pub mod exit;
 pub mod flag;
 pub mod journey;
 pub mod label;
+pub mod metric;
 pub mod path;
 pub mod port;
 pub mod sampling;

@@ -25,3 +25,12 @@ pub const READY: &str = "/ready";
 pub const METRICS: &str = "/metrics";
 /// State of the sidecar, JSON of [`crate::sidecar::State`].
 pub const TELEMETRY: &str = "/telemetry";
+
+/// OpenAI's chat API; makes journeys.
+pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+/// OpenAI's completion API; makes journeys.
+pub const COMPLETIONS: &str = "/v1/completions";
+/// OpenAI's list of models.
+pub const MODELS_API: &str = "/v1/models";
+/// Version of the engine.
+pub const VERSION: &str = "/version";

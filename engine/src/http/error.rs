@@ -1,0 +1,195 @@
+//! Errors as OpenAI's clients know them, and what each means for the request's journey. Pure.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use sojourn_contract::journey::AbortReason;
+
+use super::visit::Visit;
+use crate::scheduler::request::Refusal;
+use crate::text::TextError;
+
+/// Why a request does not get its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiError {
+    /// Status of an answer that has not begun.
+    pub status: StatusCode,
+    /// `error.code`: one word for programs.
+    pub code: &'static str,
+    /// `error.message`: what is wrong and what to do; never a prompt or completion.
+    pub message: String,
+    /// `error.param`: the field that is wrong.
+    pub param: Option<Cow<'static, str>>,
+    /// What the journey says.
+    pub reason: AbortReason,
+    /// Seconds after which another try makes sense.
+    pub retry_after: Option<u32>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, reason: AbortReason, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), param: None, reason, retry_after: None }
+    }
+
+    /// The request cannot be understood or honoured.
+    pub fn invalid(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let error = Self::new(StatusCode::BAD_REQUEST, "invalid_value", AbortReason::ValidationError, message);
+        Self { param: Some(param.into()), ..error }
+    }
+
+    /// The body is not JSON, or not an object.
+    pub fn invalid_json(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_json", AbortReason::ValidationError, message)
+    }
+
+    /// A parameter that would change the answer and cannot be honoured.
+    pub fn unsupported(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code: "unsupported_parameter", ..Self::invalid(param, message) }
+    }
+
+    /// Prompt and completion do not fit the model's context.
+    pub fn too_long(param: &'static str, message: impl Into<String>) -> Self {
+        Self { code: "context_length_exceeded", ..Self::invalid(param, message) }
+    }
+
+    /// The request names a model that is not served here.
+    pub fn model_not_found(asked: &str, served: &str) -> Self {
+        let message = format!("the model '{asked}' is not served here; this engine serves '{served}'");
+        let error = Self::new(StatusCode::NOT_FOUND, "model_not_found", AbortReason::ValidationError, message);
+        Self { param: Some("model".into()), ..error }
+    }
+
+    /// There is no such route.
+    pub fn route_not_found(method: &http::Method, path: &str) -> Self {
+        let message = format!("there is no {method} {path}; the API is at /v1/chat/completions and /v1/completions");
+        Self::new(StatusCode::NOT_FOUND, "not_found", AbortReason::ValidationError, message)
+    }
+
+    /// The route exists, with another method.
+    pub fn method_not_allowed(method: &http::Method, path: &str) -> Self {
+        let message = format!("{path} does not take {method}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", AbortReason::ValidationError, message)
+    }
+
+    /// The key is missing or wrong.
+    pub fn unauthorized() -> Self {
+        let message = "the API key is missing or wrong; send it as 'Authorization: Bearer KEY'";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", AbortReason::ValidationError, message)
+    }
+
+    /// The body is larger than the engine takes.
+    pub fn body_too_large(limit: usize) -> Self {
+        let message = format!("the request's body is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", AbortReason::ValidationError, message)
+    }
+
+    /// The client went away while it was sending the request; nobody will read this.
+    pub fn broken_upload() -> Self {
+        let message = "the connection was closed before the request was complete";
+        Self::new(StatusCode::BAD_REQUEST, "broken_upload", AbortReason::ClientDisconnect, message)
+    }
+
+    /// The model is not loaded yet.
+    pub fn loading(waiting_for: &str) -> Self {
+        let message = format!("the engine is not ready yet: {waiting_for}");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "model_loading", AbortReason::Overloaded, message);
+        Self { retry_after: Some(5), ..error }
+    }
+
+    /// The request took longer than `--request-timeout`.
+    pub fn timeout(seconds: f64) -> Self {
+        let message = format!("the request took longer than the engine's limit of {seconds} s (--request-timeout)");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", AbortReason::Timeout, message)
+    }
+
+    /// The engine failed while it generated.
+    pub fn generation(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "generation_error", AbortReason::GenerationError, message)
+    }
+
+    /// The engine is shutting down.
+    pub fn shutdown() -> Self {
+        let message = "the engine is shutting down; try again, another one will answer";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", AbortReason::Shutdown, message);
+        Self { retry_after: Some(1), ..error }
+    }
+
+    /// OpenAI's `error.type`.
+    fn kind(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            status if status < 500 => "invalid_request_error",
+            _ => "server_error",
+        }
+    }
+
+    /// The JSON object that clients get, in a body of its own or in a stream.
+    pub fn to_json(&self, visit: &Visit) -> serde_json::Value {
+        let mut error = json!({
+            "message": self.message,
+            "type": self.kind(),
+            "param": self.param,
+            "code": self.code,
+            "request_id": visit.request_id(),
+        });
+        if let Some(trace_id) = visit.trace_id() {
+            error["trace_id"] = trace_id.into();
+        }
+        json!({ "error": error })
+    }
+
+    /// The answer, with the ids that tie it to its journey.
+    pub fn answer(&self, visit: &Visit) -> Response {
+        let body = Bytes::from(self.to_json(visit).to_string());
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body is not read, so nothing else can follow on this connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Leaves itself in the response: only the outermost layer ([`super::entry`]) knows the ids that belong into the body.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::QueueFull { .. } => {
+                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", AbortReason::Overloaded, message);
+                Self { retry_after: Some(1), ..error }
+            }
+            Refusal::NeverFits { .. } => Self::too_long("max_tokens", message),
+            Refusal::ShuttingDown => Self::shutdown(),
+        }
+    }
+}
+
+impl From<TextError> for ApiError {
+    fn from(error: TextError) -> Self {
+        let message = error.to_string();
+        match error {
+            TextError::Rejected(_) | TextError::Render(_) | TextError::NoTemplate => Self::invalid("messages", message),
+            TextError::BadTemplate(_) | TextError::Tokenize(_) => Self::generation(message),
+        }
+    }
+}

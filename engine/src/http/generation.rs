@@ -1,0 +1,194 @@
+//! The scheduler's tokens as text: whole characters, without stop strings and end-of-sequence tokens. Knows nothing of the
+//! answer's form.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use sojourn_contract::journey::FinishStatus;
+
+use super::error::ApiError;
+use super::openai::shape::{TokenLogprob, Usage};
+use super::visit::Visit;
+use crate::scheduler::output::Output;
+use crate::scheduler::request::{Finished, Token, Update};
+use crate::text::stop::StopFilter;
+use crate::text::{Decoder, Text};
+
+/// When a sequence's text ends, besides the scheduler's own word.
+#[derive(Debug, Clone)]
+pub struct Stops {
+    /// Strings that end it, and are not part of it.
+    pub strings: Vec<String>,
+    /// Tokens that end it, and are not part of it.
+    pub token_ids: Vec<u32>,
+    /// Tokens before which nothing ends it.
+    pub min_tokens: u32,
+}
+
+/// New text of one sequence.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Piece {
+    /// Index of the sequence.
+    pub sequence: u32,
+    /// The text; may be empty.
+    pub text: String,
+    /// Characters of the sequence before this text.
+    pub text_offset: usize,
+    /// Log probabilities of the tokens behind it, if asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Set on a sequence's last piece.
+    pub finish: Option<FinishReason>,
+}
+
+impl Piece {
+    /// Puts a later piece of the same sequence behind this one.
+    pub fn append(&mut self, later: Self) {
+        self.text.push_str(&later.text);
+        self.logprobs.extend(later.logprobs);
+        self.finish = self.finish.or(later.finish);
+    }
+}
+
+/// Why a sequence ended, in OpenAI's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end-of-sequence token or a stop condition.
+    Stop,
+    /// The token limit.
+    Length,
+}
+
+impl FinishReason {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// A request's output. Dropping it cancels what is unfinished.
+pub struct Generation {
+    output: Output,
+    visit: Arc<Visit>,
+    sequences: Vec<Sequence>,
+    token_ids: Vec<u32>,
+    min_tokens: u32,
+    prompt_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+}
+
+impl Generation {
+    /// Reads the output of a request that was admitted.
+    pub fn new(output: Output, visit: Arc<Visit>, text: &Text, sequences: u32, prompt: usize, stops: Stops) -> Self {
+        let sequence =
+            |_| Sequence { decoder: text.decoder(), filter: StopFilter::new(stops.strings.clone()), tokens: 0, characters: 0 };
+        Self {
+            output,
+            visit,
+            sequences: (0..sequences).map(sequence).collect(),
+            token_ids: stops.token_ids,
+            min_tokens: stops.min_tokens,
+            prompt_tokens: prompt as u64,
+            output_tokens: 0,
+            cached_tokens: 0,
+        }
+    }
+
+    /// The next piece of any sequence; `None` when all have ended. After an error nothing follows.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ApiError>>> {
+        while let Some(update) = ready!(self.output.poll_next(cx)) {
+            if let Some(piece) = self.take(update).transpose() {
+                return Poll::Ready(Some(piece));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// [`Generation::poll_next`] for async functions.
+    pub async fn next(&mut self) -> Option<Result<Piece, ApiError>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Tokens so far.
+    pub fn usage(&self) -> Usage {
+        Usage::new(self.prompt_tokens, self.output_tokens, self.cached_tokens)
+    }
+
+    /// Generated tokens so far, and prompt tokens that an earlier request had computed.
+    pub fn tokens(&self) -> (u64, u64) {
+        (self.output_tokens, self.cached_tokens)
+    }
+
+    fn take(&mut self, update: Update) -> Result<Option<Piece>, ApiError> {
+        match update {
+            Update::Token(token) => Ok(self.token(token)),
+            Update::Finished(finished) => self.finished(finished).map(Some),
+        }
+    }
+
+    fn token(&mut self, token: Token) -> Option<Piece> {
+        self.visit.first_token();
+        self.visit.token();
+        self.output_tokens += 1;
+        let sequence = self.sequences.get_mut(token.sequence as usize)?;
+        sequence.tokens += 1;
+        let may_stop = sequence.tokens > self.min_tokens;
+        if may_stop && self.token_ids.contains(&token.id) {
+            return None;
+        }
+        let text = sequence.push(token.id, may_stop);
+        let logprobs = token.logprobs.map(|logprobs| TokenLogprob { id: token.id, chosen: logprobs.chosen, top: logprobs.top });
+        if text.is_empty() && logprobs.is_none() {
+            return None;
+        }
+        Some(sequence.piece(token.sequence, text, logprobs.into_iter().collect(), None))
+    }
+
+    fn finished(&mut self, finished: Finished) -> Result<Piece, ApiError> {
+        self.cached_tokens = self.cached_tokens.max(u64::from(finished.cached_tokens));
+        let reason = match finished.status {
+            FinishStatus::Stopped => FinishReason::Stop,
+            FinishStatus::Length => FinishReason::Length,
+            FinishStatus::Error => {
+                return Err(ApiError::generation(finished.error.unwrap_or_else(|| "the model failed".to_owned())));
+            }
+            // Only the end of the engine aborts a request whose output somebody still reads.
+            FinishStatus::Aborted => return Err(ApiError::shutdown()),
+        };
+        let Some(sequence) = self.sequences.get_mut(finished.sequence as usize) else {
+            return Err(ApiError::generation("the scheduler ended a sequence that was not asked for"));
+        };
+        let text = sequence.finish();
+        Ok(sequence.piece(finished.sequence, text, Vec::new(), Some(reason)))
+    }
+}
+
+struct Sequence {
+    decoder: Decoder,
+    filter: StopFilter,
+    tokens: u32,
+    characters: usize,
+}
+
+impl Sequence {
+    fn push(&mut self, id: u32, may_stop: bool) -> String {
+        let text = self.decoder.push(id).unwrap_or_default();
+        if may_stop { self.filter.push(&text) } else { text }
+    }
+
+    fn finish(&mut self) -> String {
+        let rest = self.decoder.finish().unwrap_or_default();
+        let mut text = self.filter.push(&rest);
+        text.push_str(&self.filter.finish());
+        text
+    }
+
+    fn piece(&mut self, sequence: u32, text: String, logprobs: Vec<TokenLogprob>, finish: Option<FinishReason>) -> Piece {
+        let text_offset = self.characters;
+        self.characters += text.chars().count();
+        Piece { sequence, text, text_offset, logprobs, finish }
+    }
+}

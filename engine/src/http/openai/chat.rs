@@ -1,0 +1,190 @@
+//! `/v1/chat/completions`: messages in, a message out.
+
+use serde_json::{Map, Value, json};
+
+use super::super::error::ApiError;
+use super::super::generation::Piece;
+use super::fields::{Fields, must_be};
+use super::parameters::{MAX_LOGPROBS, Parameters};
+use super::shape::{Shape, TokenLogprob, Vocabulary};
+
+/// A chat request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatRequest {
+    /// Messages, their content as text.
+    pub messages: Vec<Value>,
+    /// End the prompt where the assistant's turn begins.
+    pub add_generation_prompt: bool,
+    /// More values for the template (`chat_template_kwargs`).
+    pub template_values: Map<String, Value>,
+    /// The rest.
+    pub parameters: Parameters,
+}
+
+impl ChatRequest {
+    /// Reads a request's body.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::parse(body)?;
+        let Some(messages) = fields.list("messages")?.filter(|messages| !messages.is_empty()) else {
+            return Err(must_be("messages", "an array with at least one message"));
+        };
+        let newer = fields.count("max_completion_tokens", 0)?;
+        let max_tokens = newer.or(fields.count("max_tokens", 0)?);
+        let logprobs = logprobs(&mut fields)?;
+        Ok(Self {
+            messages: messages.into_iter().enumerate().map(|(index, value)| message(index, value)).collect::<Result<_, _>>()?,
+            add_generation_prompt: fields.flag("add_generation_prompt")?.unwrap_or(true),
+            template_values: fields.object("chat_template_kwargs")?.unwrap_or_default(),
+            parameters: Parameters::take(&mut fields, max_tokens, logprobs)?,
+        })
+    }
+}
+
+/// `logprobs: true` reports the token's own, `top_logprobs` adds alternatives.
+fn logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let wanted = fields.flag("logprobs")?.unwrap_or(false);
+    let top = fields.integer("top_logprobs", 0..=MAX_LOGPROBS)?.and_then(|top| u32::try_from(top).ok());
+    match (wanted, top) {
+        (false, Some(1..)) => Err(ApiError::invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true")),
+        (wanted, top) => Ok(wanted.then_some(top.unwrap_or(0))),
+    }
+}
+
+/// A message whose content is one text: templates expect that, and this engine has no eyes or ears.
+fn message(index: usize, value: Value) -> Result<Value, ApiError> {
+    let at = |what: &str| format!("messages[{index}]{what}");
+    let Value::Object(mut message) = value else {
+        return Err(ApiError::invalid(at(""), format!("'{}' must be an object", at(""))));
+    };
+    if !message.get("role").is_some_and(|role| role.as_str().is_some_and(|role| !role.is_empty())) {
+        return Err(ApiError::invalid(at(".role"), format!("'{}' must be a role such as 'user'", at(".role"))));
+    }
+    if let Some(content) = message.get_mut("content") {
+        *content = match content.take() {
+            Value::String(text) => Value::String(text),
+            Value::Null => Value::String(String::new()),
+            Value::Array(parts) => Value::String(text_of(parts, &at(".content"))?),
+            _ => {
+                let message = format!("'{}' must be a string or an array of text parts", at(".content"));
+                return Err(ApiError::invalid(at(".content"), message));
+            }
+        };
+    }
+    Ok(Value::Object(message))
+}
+
+fn text_of(parts: Vec<Value>, at: &str) -> Result<String, ApiError> {
+    let mut texts = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        match (part["type"].as_str(), part["text"].as_str()) {
+            (Some("text"), Some(text)) => texts.push(text),
+            _ => {
+                let at = format!("{at}[{index}]");
+                let message = format!("'{at}' must be a text part: this engine takes text alone");
+                return Err(ApiError::unsupported(at, message));
+            }
+        }
+    }
+    Ok(texts.join("\n"))
+}
+
+/// Answers of `/v1/chat/completions`.
+pub struct ChatShape;
+
+impl Shape for ChatShape {
+    const ID_PREFIX: &'static str = "chatcmpl-";
+    const OBJECT: &'static str = "chat.completion";
+    const CHUNK_OBJECT: &'static str = "chat.completion.chunk";
+
+    fn chunk(&self, piece: &Piece, first: bool, vocabulary: &dyn Vocabulary) -> Value {
+        let mut delta = Map::new();
+        if first {
+            delta.insert("role".into(), "assistant".into());
+        }
+        if first || !piece.text.is_empty() {
+            delta.insert("content".into(), piece.text.as_str().into());
+        }
+        json!({
+            "index": piece.sequence,
+            "delta": delta,
+            "logprobs": logprobs_of(&piece.logprobs, vocabulary),
+            "finish_reason": piece.finish.map(|reason| reason.as_str()),
+        })
+    }
+
+    fn choice(&self, whole: &Piece, vocabulary: &dyn Vocabulary) -> Value {
+        json!({
+            "index": whole.sequence,
+            "message": {"role": "assistant", "content": whole.text},
+            "logprobs": logprobs_of(&whole.logprobs, vocabulary),
+            "finish_reason": whole.finish.map(|reason| reason.as_str()),
+        })
+    }
+}
+
+fn logprobs_of(tokens: &[TokenLogprob], vocabulary: &dyn Vocabulary) -> Value {
+    if tokens.is_empty() {
+        return Value::Null;
+    }
+    let entry = |id: u32, logprob: f32| {
+        let text = vocabulary.text(id);
+        json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()})
+    };
+    let content = tokens.iter().map(|token| {
+        let mut object = entry(token.id, token.chosen);
+        object["top_logprobs"] = token.top.iter().map(|(id, logprob)| entry(*id, *logprob)).collect();
+        object
+    });
+    json!({"content": content.collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<ChatRequest, ApiError> {
+        ChatRequest::parse(json.as_bytes())
+    }
+
+    fn param(json: &str) -> String {
+        parse(json).unwrap_err().param.unwrap().into_owned()
+    }
+
+    #[test]
+    fn content_is_text_however_it_is_written() {
+        let request = parse(
+            r#"{"messages": [{"role": "system", "content": "a"}, {"role": "assistant", "content": null},
+                {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}]}"#,
+        )
+        .unwrap();
+        let contents: Vec<_> = request.messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
+        assert_eq!(contents, ["a", "", "b\nc"]);
+        assert!(request.add_generation_prompt);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_message_is_named() {
+        assert_eq!(param(r#"{"messages": []}"#), "messages");
+        assert_eq!(param(r#"{}"#), "messages");
+        assert_eq!(param(r#"{"messages": ["hi"]}"#), "messages[0]");
+        assert_eq!(param(r#"{"messages": [{"content": "x"}]}"#), "messages[0].role");
+        assert_eq!(param(r#"{"messages": [{"role": "user", "content": 1}]}"#), "messages[0].content");
+        let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}"#;
+        assert_eq!(param(image), "messages[0].content[0]");
+    }
+
+    #[test]
+    fn the_newer_name_of_the_token_limit_wins() {
+        let both = r#"{"messages": [{"role": "user", "content": "x"}], "max_tokens": 5, "max_completion_tokens": 7}"#;
+        assert_eq!(parse(both).unwrap().parameters.max_tokens, Some(7));
+    }
+
+    #[test]
+    fn alternatives_need_logprobs() {
+        let request = |extra: &str| parse(&format!(r#"{{"messages": [{{"role": "user", "content": "x"}}], {extra}}}"#));
+        assert_eq!(request(r#""logprobs": true, "top_logprobs": 2"#).unwrap().parameters.sampling.logprobs, Some(2));
+        assert_eq!(request(r#""logprobs": true"#).unwrap().parameters.sampling.logprobs, Some(0));
+        assert_eq!(request(r#""logprobs": false, "top_logprobs": 0"#).unwrap().parameters.sampling.logprobs, None);
+        assert_eq!(request(r#""top_logprobs": 2"#).unwrap_err().param.as_deref(), Some("top_logprobs"));
+    }
+}

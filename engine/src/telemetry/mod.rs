@@ -1,0 +1,61 @@
+//! Traces on their way out: who a request belongs to ([`w3c`], [`context`]), what its journey becomes ([`spans`]), who we are
+//! ([`resource`]), and the queue and thread that send it ([`export`]). No global provider and no SDK processor: opentelemetry
+//! is the wire format's crate here, nothing more.
+
+pub mod context;
+pub mod export;
+mod otlp;
+pub mod resource;
+pub mod settings;
+pub mod spans;
+pub mod w3c;
+
+use std::io;
+use std::sync::Arc;
+
+use crate::recorder::Sink;
+use context::RequestContext;
+
+/// Why traces cannot be sent as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// A variable of the environment is wrong.
+    #[error("{name} is '{value}': {advice}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What it is.
+        value: String,
+        /// What to write instead.
+        advice: &'static str,
+    },
+    /// A PEM file cannot be read.
+    #[error("cannot read the certificate file {path} that an OTEL_EXPORTER_OTLP variable names: {source}")]
+    CertificateFile {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The endpoint cannot be used.
+    #[error("cannot export traces to {endpoint}: {reason}")]
+    Exporter {
+        /// Its URL.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
+    /// The thread cannot be started.
+    #[error("cannot start the telemetry thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Tracing, switched on: where the API layer hands complete journeys to.
+#[derive(Clone)]
+pub struct Tracing {
+    /// Takes complete journeys: the exporter, and whoever else wants them.
+    pub sink: Arc<dyn Sink<RequestContext>>,
+    /// Counts for `/metrics`.
+    pub counts: export::Counts,
+}
