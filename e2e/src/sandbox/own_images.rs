@@ -1,0 +1,199 @@
+//! The project's own images, built from its Dockerfiles at the stage that takes prebuilt programs, on a base made of this
+//! machine's Debian packages: the libraries are those that the programs were linked with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{
+    command::{follow, output, program},
+    images::{Image, Recipe, Source, build, check_libraries},
+    progress::{Progress, Step},
+};
+
+/// Where the sources are: what was built from them is built again from them.
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// What a dynamically linked Rust program with C++ parts needs of Debian.
+const BASE_PACKAGES: [&str; 3] = ["libc6", "libgcc-s1", "libstdc++6"];
+const BASE_IMAGE: &str = "localhost/sojourn/base:debian";
+const BASE_DOCKERFILE: &str = "FROM scratch\nCOPY . /\nUSER 65532:65532\n";
+const PREBUILT: &str = "prebuilt";
+
+/// One of the project's images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Own {
+    /// `localhost/sojourn/operator:dev`.
+    Operator,
+    /// `localhost/sojourn/engine:dev`.
+    Engine,
+    /// `localhost/sojourn/sidecar:dev`.
+    Sidecar,
+}
+
+impl Own {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Operator, Self::Engine, Self::Sidecar];
+
+    /// Name of the image.
+    pub fn image(self) -> &'static str {
+        match self {
+            Self::Operator => "localhost/sojourn/operator:dev",
+            Self::Engine => "localhost/sojourn/engine:dev",
+            Self::Sidecar => "localhost/sojourn/sidecar:dev",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Operator => "sojourn-operator",
+            Self::Engine => "sojourn-engine",
+            Self::Sidecar => "sojourn-sidecar",
+        }
+    }
+
+    fn dockerfile(self) -> &'static str {
+        match self {
+            Self::Operator => "operator/Dockerfile",
+            Self::Engine => "engine/Dockerfile",
+            Self::Sidecar => "engine/sidecar/Dockerfile",
+        }
+    }
+}
+
+/// Compiles the programs of these images and builds the images.
+pub async fn build_own(cache: &Path, which: &[Own], progress: &Progress) -> Result<Vec<Image>> {
+    let dynamic = which.iter().any(|own| *own != Own::Sidecar);
+    let compiled = if dynamic { compile(progress).await? } else { Vec::new() };
+    let base = if dynamic { Some(base(cache, progress).await?) } else { None };
+    let mut images = Vec::new();
+    for own in which {
+        let (program_file, base) = match own {
+            Own::Sidecar => (compile_static_sidecar(progress).await?, None),
+            Own::Operator | Own::Engine => (executable(&compiled, own.program())?, base.clone()),
+        };
+        if let Some(base) = &base {
+            check_libraries(&program_file, &base.libraries).await?;
+        }
+        let dockerfile = Path::new(WORKSPACE).join(own.dockerfile());
+        let recipe = Recipe {
+            name: own.image().to_owned(),
+            dockerfile: std::fs::read_to_string(&dockerfile)
+                .with_context(|| format!("cannot read {}", dockerfile.display()))?,
+            target: Some(PREBUILT),
+            base: base.map(|base| base.image),
+            files: vec![(own.program().to_owned(), Source::Stripped(program_file))],
+        };
+        images.push(build(cache, &recipe, progress).await?);
+    }
+    Ok(images)
+}
+
+#[derive(Clone)]
+struct Base {
+    image: Image,
+    libraries: Vec<String>,
+}
+
+/// Shared libraries of the packages, the certificate authorities, and a user who is not root.
+async fn base(cache: &Path, progress: &Progress) -> Result<Base> {
+    let listing = output(program("dpkg").arg("--listfiles").args(BASE_PACKAGES)).await.context("cannot list Debian's files")?;
+    let libraries: Vec<String> = listing.lines().filter(|path| is_library(path)).map(str::to_owned).collect();
+    ensure!(!libraries.is_empty(), "the packages {} have no libraries", BASE_PACKAGES.join(", "));
+    let mut files: Vec<(String, Source)> = Vec::new();
+    for library in &libraries {
+        let path = library.trim_start_matches('/').to_owned();
+        let source = match std::fs::read_link(library) {
+            Ok(target) => Source::Link(target.to_string_lossy().into_owned()),
+            Err(_) => Source::Copy(library.into()),
+        };
+        files.push((path, source));
+    }
+    let authorities = "/etc/ssl/certs/ca-certificates.crt";
+    files.push((authorities[1..].to_owned(), Source::Copy(authorities.into())));
+    let text = |text: &str| Source::Text(text.to_owned());
+    files.push(("etc/passwd".into(), text("root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n")));
+    files.push(("etc/group".into(), text("root:x:0:\nnonroot:x:65532:\n")));
+    files.push(("etc/nsswitch.conf".into(), text("hosts: files dns\n")));
+    let recipe = Recipe { name: BASE_IMAGE.into(), dockerfile: BASE_DOCKERFILE.into(), target: None, base: None, files };
+    Ok(Base { image: build(cache, &recipe, progress).await?, libraries })
+}
+
+/// A shared library where the loader looks for it, and the loader itself; not what only some programs load by name.
+fn is_library(path: &str) -> bool {
+    let Some((directory, name)) = path.rsplit_once('/') else { return false };
+    let searched = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].contains(&directory)
+        || (directory.starts_with("/lib/") || directory.starts_with("/usr/lib/")) && directory.ends_with("-linux-gnu");
+    searched && (name.contains(".so.") || name.ends_with(".so"))
+}
+
+/// One `cargo build` of the whole workspace: a narrower one would choose other features and compile mistral.rs again.
+async fn compile(progress: &Progress) -> Result<Vec<PathBuf>> {
+    let step = progress.step("compiling the workspace");
+    let mut cargo = program("cargo");
+    cargo.current_dir(WORKSPACE).args(["build", "--bins", "--message-format=json-render-diagnostics"]);
+    let executables = cargo_executables(&mut cargo, &step).await?;
+    step.done();
+    Ok(executables)
+}
+
+/// A static program runs beside any collector, whatever that image holds. Its flags would rebuild everything else, so it
+/// has a target directory of its own.
+async fn compile_static_sidecar(progress: &Progress) -> Result<PathBuf> {
+    let step = progress.step("compiling the static sidecar");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(WORKSPACE).join("target"), PathBuf::from);
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = program("cargo");
+    cargo
+        .current_dir(WORKSPACE)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--package", "sojourn-sidecar", "--target", &triple, "--message-format=json-render-diagnostics"])
+        .arg("--target-dir")
+        .arg(target.join("static"));
+    let program_file = executable(&cargo_executables(&mut cargo, &step).await?, Own::Sidecar.program())?;
+    step.done();
+    Ok(program_file)
+}
+
+async fn cargo_executables(cargo: &mut tokio::process::Command, step: &Step) -> Result<Vec<PathBuf>> {
+    let mut executables = Vec::new();
+    follow(cargo, |line| match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(message) => {
+            if let Some(executable) = message["executable"].as_str() {
+                executables.push(PathBuf::from(executable));
+            }
+        }
+        Err(_) => step.at(line.trim()),
+    })
+    .await?;
+    Ok(executables)
+}
+
+fn executable(all: &[PathBuf], name: &str) -> Result<PathBuf> {
+    match all.iter().find(|path| path.file_name().is_some_and(|file| file == name)) {
+        Some(path) => Ok(path.clone()),
+        None => bail!("the workspace has no program {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_has_the_loader_and_libraries_and_no_plugins() {
+        assert!(is_library("/lib64/ld-linux-x86-64.so.2"));
+        assert!(is_library("/lib/x86_64-linux-gnu/libc.so.6"));
+        assert!(is_library("/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30"));
+        assert!(!is_library("/usr/lib/x86_64-linux-gnu/gconv/UTF-7.so"));
+        assert!(!is_library("/usr/share/doc/libc6/copyright"));
+    }
+
+    #[test]
+    fn every_dockerfile_has_the_stage_for_prebuilt_programs() {
+        for own in Own::ALL {
+            let text = std::fs::read_to_string(Path::new(WORKSPACE).join(own.dockerfile())).unwrap();
+            assert!(text.contains(&format!(" AS {PREBUILT}\n")), "{}", own.dockerfile());
+            assert!(text.contains(&format!("COPY {} ", own.program())), "{}", own.dockerfile());
+        }
+    }
+}

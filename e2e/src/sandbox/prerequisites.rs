@@ -1,0 +1,141 @@
+//! What the sandbox needs of the machine: programs and files, by the Debian package that brings each.
+//! On Debian and Ubuntu, as root, what is missing is installed without removing or upgrading anything; elsewhere it is listed.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{
+    command::{find, output, program},
+    progress::Progress,
+};
+
+struct Prerequisite {
+    /// Any one of these will do: a program by its name, a file by its path.
+    any_of: &'static [&'static str],
+    /// Debian's package; `None` when it is not apt's to bring.
+    package: Option<&'static str>,
+}
+
+const fn package(package: &'static str, any_of: &'static [&'static str]) -> Prerequisite {
+    Prerequisite { any_of, package: Some(package) }
+}
+
+/// Directories in which the network plug-ins may lie, by preference.
+pub(super) const NETWORK_PLUGIN_DIRECTORIES: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
+
+const PREREQUISITES: &[Prerequisite] = &[
+    package("containerd", &["containerd"]),
+    package("containerd", &["ctr"]),
+    package("runc", &["runc"]),
+    package("containernetworking-plugins", &["/usr/lib/cni/ptp", "/opt/cni/bin/ptp"]),
+    package("iptables", &["iptables"]),
+    package("iproute2", &["ip"]),
+    package("util-linux", &["setpriv"]),
+    package("util-linux", &["nsenter"]),
+    package("buildah", &["buildah"]),
+    package("busybox-static", &["busybox"]),
+    package("ca-certificates", &["/etc/ssl/certs/ca-certificates.crt"]),
+    package("gcc", &["gcc"]),
+    package("libc6-dev", &["/usr/lib/x86_64-linux-gnu/libc.a", "/usr/lib/aarch64-linux-gnu/libc.a", "/usr/lib64/libc.a"]),
+    package("libstdc++6", &["/usr/lib/x86_64-linux-gnu/libstdc++.so.6", "/usr/lib/aarch64-linux-gnu/libstdc++.so.6"]),
+    package("binutils", &["strip"]),
+    package("tar", &["tar"]),
+    Prerequisite { any_of: &["go"], package: None },
+    Prerequisite { any_of: &["cargo"], package: None },
+];
+
+/// Makes sure that everything is there, or says what is not.
+pub(super) async fn ensure_installed(progress: &Progress) -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "the sandbox makes namespaces, links and mounts: run it as root");
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let foreign: Vec<&str> = missing.iter().filter(|one| one.package.is_none()).map(|one| one.any_of[0]).collect();
+    ensure!(
+        foreign.is_empty(),
+        "install {} and put it on the PATH: go 1.26 or newer, cargo 1.94 or newer",
+        foreign.join(" and ")
+    );
+    let mut packages: Vec<&str> = missing.iter().filter_map(|one| one.package).collect();
+    packages.dedup();
+    if find("apt-get").is_none() {
+        let lacking: Vec<&str> = missing.iter().map(|one| one.any_of[0]).collect();
+        bail!("this machine lacks {}: install them (on Debian the packages are {})", lacking.join(", "), packages.join(" "));
+    }
+    install(&packages, progress).await?;
+    let still: Vec<&str> = self::missing().iter().map(|one| one.any_of[0]).collect();
+    ensure!(still.is_empty(), "{} is still missing after installing {}", still.join(", "), packages.join(" "));
+    Ok(())
+}
+
+fn missing() -> Vec<&'static Prerequisite> {
+    PREREQUISITES.iter().filter(|one| !one.any_of.iter().any(|name| is_there(name))).collect()
+}
+
+fn is_there(name: &str) -> bool {
+    if name.starts_with('/') { Path::new(name).exists() } else { find(name).is_some() }
+}
+
+async fn install(packages: &[&str], progress: &Progress) -> Result<()> {
+    let step = progress.step(format!("installing {}", packages.join(" ")));
+    step.at("apt-get update");
+    output(apt_get().arg("update")).await?;
+    let plan = output(apt_get().args(["--simulate", "install"]).args(packages)).await?;
+    let conflicts = not_additions(&plan);
+    ensure!(
+        conflicts.is_empty(),
+        "installing {} would change what is installed already, which the sandbox never does:\n{}\ninstall them by hand",
+        packages.join(" "),
+        conflicts.join("\n")
+    );
+    step.at("apt-get install");
+    output(apt_get().args(["--yes", "install"]).args(packages)).await.context("cannot install what the sandbox needs")?;
+    step.done();
+    Ok(())
+}
+
+fn apt_get() -> tokio::process::Command {
+    let mut command = program("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C")
+        .args(["--no-remove", "--no-upgrade", "--no-install-recommends", "--quiet"])
+        .args(["-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=120"]);
+    command
+}
+
+/// Lines of apt's simulation that remove a package or replace it by another version (which it shows in brackets).
+fn not_additions(simulation: &str) -> Vec<&str> {
+    simulation
+        .lines()
+        .filter(|line| {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("Remv" | "Purg") => true,
+                Some("Inst") => words.nth(1).is_some_and(|version| version.starts_with('[')),
+                _ => false,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_additions_are_let_through() {
+        let plan = "Reading package lists...\n\
+            Inst runc (1.1.5 Debian:12/stable [amd64])\n\
+            Inst libc6 [2.36-9] (2.36-10 Debian:12/stable [amd64]) []\n\
+            Remv docker.io [20.10]\n\
+            Conf runc (1.1.5 Debian:12/stable [amd64])";
+        assert_eq!(
+            not_additions(plan),
+            ["Inst libc6 [2.36-9] (2.36-10 Debian:12/stable [amd64]) []", "Remv docker.io [20.10]"]
+        );
+        assert!(not_additions("Inst runc (1.1.5 Debian:12/stable [amd64])").is_empty());
+    }
+}
