@@ -45,7 +45,7 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<O
     let mut connections = JoinSet::new();
     let mut end = std::pin::pin!(async {
         shutdown.await;
-        info!(requests = *api.in_flight.borrow(), "draining");
+        info!(requests = api.requests_in_flight(), "draining");
         api.drain();
         draining.send_replace(true);
         finish(&api).await;
@@ -74,7 +74,7 @@ async fn finish(api: &Api) {
     if tokio::time::timeout(api.settings.drain_timeout, api.idle()).await.is_ok() {
         return;
     }
-    warn!(requests = *api.in_flight.borrow(), "aborting what still runs: the drain timeout is over");
+    warn!(requests = api.requests_in_flight(), "aborting what still runs: the drain timeout is over");
     api.close();
     drop(tokio::time::timeout(LAST_WORDS, api.idle()).await);
 }

@@ -77,7 +77,6 @@ pub struct Api {
     /// Counters and histograms of `/metrics`.
     pub metrics: Metrics,
     startup: watch::Receiver<Startup>,
-    /// Requests whose answers have not left yet.
     in_flight: watch::Sender<usize>,
     draining: AtomicBool,
     closing: AtomicBool,
@@ -134,6 +133,11 @@ impl Api {
         if let Some(served) = self.served.get() {
             served.scheduler.abort_all();
         }
+    }
+
+    /// Requests whose answers have not left yet.
+    pub fn requests_in_flight(&self) -> usize {
+        *self.in_flight.borrow()
     }
 
     /// Waits until every answer has left.

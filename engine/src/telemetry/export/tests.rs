@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use sojourn_contract::journey::{Kind, Parent};
 use sojourn_journey::record::{ApiEvent, ApiRecord, Stamp};
@@ -15,14 +16,15 @@ struct Receiver {
     requests: Arc<Mutex<Vec<Vec<SpanData>>>>,
     /// Refuses so many requests first.
     refusals: Arc<AtomicUsize>,
-    attempts: Arc<AtomicUsize>,
+    /// Ids of the spans of each attempt.
+    attempts: Arc<Mutex<Vec<Vec<SpanId>>>>,
     /// Never answers.
     hangs: bool,
 }
 
 impl SpanExporter for Receiver {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.attempts.fetch_add(1, Ordering::SeqCst);
+        self.attempts.lock().unwrap().push(batch.iter().map(|span| span.span_context.span_id()).collect());
         if self.hangs {
             std::future::pending::<()>().await;
         }
@@ -132,15 +134,14 @@ fn a_refused_request_is_sent_again_with_the_same_ids() {
     block_on(async {
         let receiver = Receiver::refusing(2);
         let counts = exporting(settings(), &receiver, |exporter| async move {
-            let (journey, context) = journey(1, 1);
-            let span_id = context.span_id;
-            exporter.complete(journey, context);
+            put(&exporter, 0..2);
             exporter.shutdown(Duration::from_secs(10)).await;
-            drop(span_id);
         });
         let counts = counts.await;
-        assert_eq!(receiver.attempts.load(Ordering::SeqCst), 3);
-        assert_eq!((counts.exported_journeys.get(), counts.dropped_journeys.get()), (1, 0));
+        let attempts = receiver.attempts.lock().unwrap();
+        assert_eq!(attempts.len(), 3);
+        assert!(attempts.iter().all(|attempt| attempt.len() == 2 && *attempt == attempts[0]), "{attempts:?}");
+        assert_eq!((counts.exported_journeys.get(), counts.dropped_journeys.get()), (2, 0));
     });
 }
 

@@ -1,0 +1,59 @@
+//! Ids that come in and go out.
+
+use http::Method;
+use serde_json::json;
+use sojourn_contract::journey::Parent;
+
+use super::client::{chat, chat_body, send};
+use super::engine::Setup;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+async fn ask(engine: &super::engine::Engine, headers: &[(&str, &str)]) -> super::client::Answer {
+    let body = chat_body("hi", json!({"max_tokens": 1})).to_string();
+    send(engine.address, Method::POST, "/v1/chat/completions", headers, &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_trace_goes_on() {
+    let mut engine = Setup::default().start().await;
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let answer = ask(&engine, &[("traceparent", &parent), ("tracestate", "ot=th:8"), ("x-request-id", "order-7")]).await;
+    let told = engine.journey().await;
+    assert_eq!(told.context.trace_id_text(), TRACE);
+    assert_eq!(told.request.parent_span_id, Some(0x00f0_67aa_0ba9_02b7));
+    assert_eq!(told.request.trace_state, "ot=th:8");
+    assert_eq!(told.journey.parent, Parent::Sampled);
+    assert_eq!(answer.header("x-request-id"), Some("order-7"));
+    assert_eq!(told.attribute("journey.request_id").as_deref(), Some("order-7"));
+    let expected = format!("00-{TRACE}-{:016x}-01", told.request.span_id);
+    assert_eq!(answer.header("traceresponse"), Some(expected.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsampled_caller_gets_its_trace_back_unsampled() {
+    let mut engine = Setup::default().start().await;
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-00");
+    let answer = ask(&engine, &[("traceparent", &parent)]).await;
+    let told = engine.journey().await;
+    assert_eq!(told.journey.parent, Parent::Unsampled);
+    let expected = format!("00-{TRACE}-{:016x}-00", told.request.span_id);
+    assert_eq!(answer.header("traceresponse"), Some(expected.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_parent_is_ignored() {
+    let mut engine = Setup::default().start().await;
+    ask(&engine, &[("traceparent", "00-nonsense-01")]).await;
+    let told = engine.journey().await;
+    assert_eq!((told.journey.parent, told.request.parent_span_id), (Parent::None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_tracing_there_are_no_journeys_and_still_an_id() {
+    let mut engine = Setup { tracing: false, ..Setup::default() }.start().await;
+    let answer = chat(engine.address, chat_body("hi", json!({"max_tokens": 1}))).await;
+    assert_eq!((answer.status.as_u16(), answer.header("traceresponse")), (200, None));
+    assert_eq!(answer.header("x-request-id").map(str::len), Some(32));
+    engine.assert_no_journey();
+}
