@@ -167,7 +167,7 @@ impl Journey {
             CoreEvent::Scheduled { recomputed_tokens, .. } => recomputed_tokens,
             _ => 0,
         };
-        self.cores.iter().flatten().map(recomputed).sum()
+        self.cores.iter().flatten().map(recomputed).fold(0, u32::saturating_add)
     }
 }
 

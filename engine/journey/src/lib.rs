@@ -13,12 +13,27 @@
 
 #![warn(missing_docs)]
 
-pub mod check;
-pub mod facts;
-pub mod read;
+// In reading order.
 pub mod record;
-pub mod recover;
-pub mod spans;
-pub mod startup;
+
 pub mod timeline;
+
+pub mod facts;
+
 pub mod trace;
+
+pub mod spans;
+
+pub mod startup;
+
+pub mod read;
+
+pub mod recover;
+
+pub mod check;
+
+pub mod account;
+
+pub mod draw;
+
+mod quantity;

@@ -22,8 +22,8 @@ pub(super) fn check(found: &Found<'_>, journey: &Journey, findings: &mut Finding
 fn check_core_bounds(core: &FoundCore<'_>, findings: &mut Findings) {
     let mut earliest = core.span.start_unix_nanos;
     for phase in &core.phases {
-        let starts_late_enough = phase.start_unix_nanos + TOLERANCE_NANOS >= earliest;
-        let ends_early_enough = phase.end_unix_nanos <= core.span.end_unix_nanos + TOLERANCE_NANOS;
+        let starts_late_enough = phase.start_unix_nanos.saturating_add(TOLERANCE_NANOS) >= earliest;
+        let ends_early_enough = phase.end_unix_nanos <= core.span.end_unix_nanos.saturating_add(TOLERANCE_NANOS);
         findings.expect(starts_late_enough && ends_early_enough, Rule::PhasesInCore, phase, || {
             format!(
                 "it is from {} to {} ns, but must be from {earliest} to {} at most",
@@ -41,7 +41,8 @@ fn check_core(core: &FoundCore<'_>, records: &[CoreRecord], findings: &mut Findi
     // A stretch shorter than what backends keep may be there or not.
     let segments = timeline::of_sequence(records);
     let mut expected = segments.iter().filter(|segment| length(segment) > TOLERANCE_NANOS);
-    let written = core.phases.iter().filter(|phase| phase.end_unix_nanos - phase.start_unix_nanos > TOLERANCE_NANOS);
+    let written =
+        core.phases.iter().filter(|phase| phase.end_unix_nanos.saturating_sub(phase.start_unix_nanos) > TOLERANCE_NANOS);
     for phase in written {
         let segment = expected.next();
         findings.expect(segment.is_some_and(|segment| matches(phase, segment)), Rule::PhasesFollowEvents, phase, || {

@@ -25,7 +25,7 @@ fn check_clocks(span: &Span, findings: &mut Findings) {
     let events = span.events_in_order();
     for pair in events.windows(2) {
         let [before, after] = pair else { continue };
-        findings.expect(after.unix_nanos + TOLERANCE_NANOS >= before.unix_nanos, Rule::TimeOrder, span, || {
+        findings.expect(after.unix_nanos.saturating_add(TOLERANCE_NANOS) >= before.unix_nanos, Rule::TimeOrder, span, || {
             format!("{} is later than {} by {}, but earlier by the wall clock", after.name, before.name, "ts.monotonic")
         });
     }

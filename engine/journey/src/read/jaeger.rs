@@ -114,7 +114,7 @@ fn read_span(span: JaegerSpan) -> Result<Span, serde_json::Error> {
     let start_unix_nanos = micros(span.start_time);
     Ok(Span {
         trace_id: id(&span.trace_id)?,
-        span_id: id(&span.span_id)? as u64,
+        span_id: span_id(&span.span_id)?,
         parent_span_id: parent(&span.trace_id, &span.references.unwrap_or_default())?,
         trace_state: text(tag::TRACE_STATE),
         kind: kind(&text(tag::KIND)),
@@ -136,7 +136,7 @@ fn read_span(span: JaegerSpan) -> Result<Span, serde_json::Error> {
 
 fn parent(trace_id: &str, references: &[Reference]) -> Result<Option<u64>, serde_json::Error> {
     let is_parent = |reference: &&Reference| reference.ref_type == "CHILD_OF" && reference.trace_id == trace_id;
-    references.iter().find(is_parent).map(|reference| Ok(id(&reference.span_id)? as u64)).transpose()
+    references.iter().find(is_parent).map(|reference| span_id(&reference.span_id)).transpose()
 }
 
 fn event(log: Log) -> Event {
@@ -193,4 +193,8 @@ fn micros(micros: Integer) -> u64 {
 
 fn id(text: &str) -> Result<u128, serde_json::Error> {
     u128::from_str_radix(text, 16).map_err(|_| serde::de::Error::custom(format!("'{text}' is not an id")))
+}
+
+fn span_id(text: &str) -> Result<u64, serde_json::Error> {
+    u64::from_str_radix(text, 16).map_err(|_| serde::de::Error::custom(format!("'{text}' is not a span's id")))
 }

@@ -124,9 +124,8 @@ fn read_span(span: OtlpSpan) -> Result<Span, serde_json::Error> {
     };
     Ok(Span {
         trace_id: id(&span.trace_id)?,
-        // Sixteen digits at most, or base64 of eight bytes: what does not fit is no span's id.
-        span_id: id(&span.span_id)? as u64,
-        parent_span_id: Some(id(&span.parent_span_id)? as u64).filter(|parent| *parent != 0),
+        span_id: span_id(&span.span_id)?,
+        parent_span_id: Some(span_id(&span.parent_span_id)?).filter(|parent| *parent != 0),
         trace_state: span.trace_state,
         name: span.name.into(),
         kind: kind(&span.kind),
@@ -169,6 +168,10 @@ fn id(text: &str) -> Result<u128, serde_json::Error> {
     }
     let hexadecimal = u128::from_str_radix(text, 16).ok();
     hexadecimal.or_else(|| base64(text)).ok_or_else(|| serde::de::Error::custom(format!("'{text}' is not an id")))
+}
+
+fn span_id(text: &str) -> Result<u64, serde_json::Error> {
+    u64::try_from(id(text)?).map_err(|_| serde::de::Error::custom(format!("'{text}' is too long for a span's id")))
 }
 
 fn base64(text: &str) -> Option<u128> {

@@ -124,7 +124,7 @@ impl Model {
 
     /// Lets the request depart, or aborts it on its way; when it ended.
     fn end(&mut self, journey: &mut Journey) -> f64 {
-        let events = || journey.cores.iter().flatten().map(|record| millis(record));
+        let events = || journey.cores.iter().flatten().map(millis);
         let last = events().fold(0.0, f64::max);
         let queued = journey.cores.iter().map(|core| millis(&core[0])).fold(0.0, f64::max);
         if self.below(2) == 0 {
