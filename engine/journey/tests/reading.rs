@@ -221,3 +221,12 @@ fn what_is_no_trace_is_refused_with_what_was_expected() {
     let refusal = r#"{"data": null, "errors": [{"code": 404, "msg": "trace not found"}]}"#;
     assert_eq!(message(refusal), "the backend answered with an error instead of a trace: trace not found");
 }
+
+/// `preempted.json`, posted to a collector 0.161 (OTLP over HTTP) and written by its file exporter.
+#[test]
+fn what_a_collector_wrote_is_the_journey_that_it_got() {
+    let [sent] = &Trace::read(include_str!("traces/preempted.json")).expect("a trace")[..] else { panic!("one trace") };
+    let [kept] = &Trace::read(include_str!("traces/collector-0.161.json")).expect("a trace")[..] else { panic!("one trace") };
+    assert_eq!(kept, sent);
+    assert_eq!(check(kept).to_string(), "1 journey, legal");
+}
