@@ -9,6 +9,7 @@
 
 mod answer;
 pub mod body;
+mod call;
 pub mod clocked_io;
 pub mod connection;
 pub mod entry;

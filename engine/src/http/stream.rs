@@ -12,7 +12,7 @@ use futures::Stream;
 use serde_json::Value;
 use tokio::time::{Sleep, sleep, sleep_until};
 
-use super::answer::describe_end;
+use super::call::describe_end;
 use super::error::ApiError;
 use super::generation::{FinishReason, Generation, Piece};
 use super::openai::shape::{Head, Shape};

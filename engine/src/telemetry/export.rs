@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
 use super::context::{RequestContext, new_span_id, new_trace_id};
+use super::sampler::Sampler;
 use super::settings::Settings;
 use super::{TelemetryError, otlp, spans};
 use crate::recorder::Sink;
@@ -56,6 +57,7 @@ enum Parcel {
 /// The sending side; cheap to clone behind an [`Arc`].
 pub struct Exporter {
     queue: mpsc::Sender<Parcel>,
+    sampler: Sampler,
     counts: Counts,
     stop: watch::Sender<Option<Instant>>,
     stopped: Mutex<Option<oneshot::Receiver<()>>>,
@@ -81,7 +83,9 @@ impl Exporter {
                 match otlp {
                     Some(mut otlp) => {
                         otlp.set_resource(&resource);
-                        Sender { exporter: otlp, name, settings, detail, counts, stop, warned: None }.run(queue).await;
+                        Sender { exporter: otlp, name, settings, detail, counts, stop, dropped: 0, warned: None }
+                            .run(queue)
+                            .await;
                     }
                     None => forget(queue, stop).await,
                 }
@@ -98,7 +102,8 @@ impl Exporter {
         let (queue, receiver) = mpsc::channel(settings.queue);
         let (stop, stop_receiver) = watch::channel(None);
         let (finished, stopped) = oneshot::channel();
-        let exporter = Self { queue, counts: Counts::default(), stop, stopped: Mutex::new(Some(stopped)) };
+        let sampler = settings.sampler;
+        let exporter = Self { queue, sampler, counts: Counts::default(), stop, stopped: Mutex::new(Some(stopped)) };
         (exporter, receiver, stop_receiver, finished)
     }
 
@@ -107,7 +112,7 @@ impl Exporter {
         &self.counts
     }
 
-    /// Sends the trace of the engine's own start, which proves the path before there is any traffic.
+    /// Sends the trace of the engine's own start, which is no journey and proves the path before there is any traffic.
     pub fn startup(&self, startup: Startup) {
         self.put(Parcel::Startup(Box::new(startup)));
     }
@@ -123,7 +128,8 @@ impl Exporter {
     }
 
     fn put(&self, parcel: Parcel) {
-        if self.queue.try_send(parcel).is_err() {
+        let is_journey = matches!(parcel, Parcel::Journey(_));
+        if self.queue.try_send(parcel).is_err() && is_journey {
             self.counts.dropped_journeys.inc();
         }
     }
@@ -131,6 +137,9 @@ impl Exporter {
 
 impl Sink<RequestContext> for Exporter {
     fn complete(&self, journey: Journey, context: RequestContext) {
+        if !self.sampler.keeps(&context) {
+            return;
+        }
         self.put(Parcel::Journey(Box::new((journey, context))));
     }
 }
@@ -153,6 +162,8 @@ struct Sender<E> {
     detail: Detail,
     counts: Counts,
     stop: watch::Receiver<Option<Instant>>,
+    /// Of those that were dropped, the ones that a warning has spoken of.
+    dropped: u64,
     warned: Option<Instant>,
 }
 
@@ -192,6 +203,7 @@ impl<E: SpanExporter> Sender<E> {
         let mut requests: Vec<(u64, Vec<SpanData>)> = Vec::new();
         let mut room = 0;
         for parcel in parcels {
+            let is_journey = matches!(parcel, Parcel::Journey(_));
             let spans = self.spans(parcel);
             let items = spans.iter().map(|span| 1 + span.events.events.len()).sum::<usize>();
             if items > room {
@@ -200,7 +212,7 @@ impl<E: SpanExporter> Sender<E> {
             }
             room = room.saturating_sub(items);
             if let Some((journeys, request)) = requests.last_mut() {
-                *journeys += 1;
+                *journeys += u64::from(is_journey);
                 request.extend(spans);
             }
         }
@@ -225,17 +237,13 @@ impl<E: SpanExporter> Sender<E> {
         let mut stop = self.stop.clone();
         loop {
             let attempt = self.exporter.export(spans.clone());
-            let error = tokio::select! {
-                result = attempt => match result {
-                    Ok(()) => {
-                        self.counts.exported_journeys.inc_by(journeys);
-                        self.counts.exported_spans.inc_by(spans.len() as u64);
-                        debug!(journeys, spans = spans.len(), endpoint = %self.name, "exported");
-                        return;
-                    }
-                    Err(error) => error.to_string(),
-                },
-                () = end(&mut stop) => "the engine ends".to_owned(),
+            let result = tokio::select! {
+                result = attempt => result.map_err(|error| error.to_string()),
+                () = end(&mut stop) => Err("the engine ends".to_owned()),
+            };
+            let Err(error) = result else {
+                self.delivered(journeys, spans.len() as u64, waiting);
+                return;
             };
             self.warn(&error, waiting);
             let deadline = *stop.borrow();
@@ -244,6 +252,7 @@ impl<E: SpanExporter> Sender<E> {
             }
             let over = deadline.is_some_and(|deadline| Instant::now() + pause >= deadline);
             if over || begun.elapsed() >= GIVE_UP_AFTER {
+                self.dropped += journeys;
                 self.counts.dropped_journeys.inc_by(journeys);
                 return;
             }
@@ -251,6 +260,17 @@ impl<E: SpanExporter> Sender<E> {
             let wake = Instant::now() + pause;
             drop(timeout_at(wake, stop.changed()).await);
             pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    fn delivered(&mut self, journeys: u64, spans: u64, waiting: usize) {
+        self.counts.exported_journeys.inc_by(journeys);
+        self.counts.exported_spans.inc_by(spans);
+        debug!(journeys, spans, endpoint = %self.name, "exported");
+        let dropped = self.counts.dropped_journeys.get();
+        if dropped > self.dropped {
+            self.dropped = dropped;
+            self.warn("requests end faster than the receiver takes their journeys", waiting);
         }
     }
 

@@ -6,6 +6,7 @@ pub mod context;
 pub mod export;
 mod otlp;
 pub mod resource;
+pub mod sampler;
 pub mod settings;
 pub mod spans;
 pub mod w3c;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sojourn_contract::port;
 
 use super::TelemetryError;
+use super::sampler::Sampler;
 
 /// Variables of the specification that are read here.
 mod variable {
@@ -31,6 +32,8 @@ mod variable {
 pub struct Settings {
     /// Where they go; `None` where the specification's variables say that nothing is exported.
     pub destination: Option<Destination>,
+    /// Which journeys are exported at all.
+    pub sampler: Sampler,
     /// Longest time that a journey waits for others to travel with.
     pub schedule_delay: Duration,
     /// Journeys that may wait (`OTEL_BSP_MAX_QUEUE_SIZE` counts journeys here, not spans).
@@ -82,6 +85,7 @@ impl Settings {
         };
         Ok(Self {
             destination,
+            sampler: Sampler::read(&env)?,
             schedule_delay: Duration::from_millis(number(&env, variable::SCHEDULE_DELAY)?.unwrap_or(1_000)),
             queue: size(number(&env, variable::MAX_QUEUE_SIZE)?.unwrap_or(4_096)),
             batch: size(number(&env, variable::MAX_EXPORT_BATCH_SIZE)?.unwrap_or(256)),

@@ -53,7 +53,7 @@ async fn a_streamed_chat_says_the_same() {
     let more = json!({"stream": true, "stream_options": {"include_usage": true}});
     let answer = chat(engine.address, chat_body("hi", more)).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
     let mut chunks = answer.chunks();
     let usage = chunks.pop().unwrap();
     assert_eq!((&usage["choices"], &usage["usage"]["completion_tokens"]), (&json!([]), &json!(21)));

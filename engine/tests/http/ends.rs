@@ -68,14 +68,18 @@ async fn a_client_that_leaves_while_it_waits_for_the_whole_is_aborted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_stops_reading_is_given_up() {
-    let mut setup = Setup { script: sojourn_engine::backend::scripted::Script { length: 8000, ..Default::default() }, ..Setup::default() };
+    let mut setup =
+        Setup { script: sojourn_engine::backend::scripted::Script { length: 8000, ..Default::default() }, ..Setup::default() };
     setup.settings.client_stall_timeout = Duration::from_millis(300);
     setup.max_model_len = 16_000;
     let mut engine = setup.start().await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = socket.connect(engine.address).await.unwrap();
-    client.write_all(&raw_post(PATH, &completion_body("x", json!({"max_tokens": 8000, "stream": true, "n": 2})))).await.unwrap();
+    client
+        .write_all(&raw_post(PATH, &completion_body("x", json!({"max_tokens": 8000, "stream": true, "n": 2}))))
+        .await
+        .unwrap();
     let told = engine.journey().await;
     let (outcome, reason, _) = told.end();
     assert_eq!((outcome, reason), (Outcome::Aborted, Some(AbortReason::ClientStalled)));

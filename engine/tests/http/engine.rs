@@ -14,7 +14,7 @@ use sojourn_engine::scheduler::state::{Limits, Policy};
 use sojourn_engine::served::{Served, ServedSlot};
 use sojourn_engine::telemetry::Tracing;
 use sojourn_engine::telemetry::context::RequestContext;
-use sojourn_engine::telemetry::export::Counts;
+use sojourn_engine::telemetry::export::{Counts, Exporter};
 use sojourn_engine::text::{ChatTemplate, Text, bytes};
 use sojourn_journey::check::check;
 use sojourn_journey::record::Journey;
@@ -37,6 +37,8 @@ pub struct Setup {
     pub settings: Settings,
     pub max_model_len: u32,
     pub tracing: bool,
+    /// Where journeys go instead of [`Engine::journey`].
+    pub exporter: Option<Arc<Exporter>>,
     pub loaded: bool,
 }
 
@@ -54,6 +56,7 @@ impl Default for Setup {
             },
             max_model_len: 8192,
             tracing: true,
+            exporter: None,
             loaded: true,
         }
     }
@@ -73,7 +76,10 @@ impl Setup {
 
     pub async fn start(self) -> Engine {
         let (sink, journeys) = mpsc::unbounded_channel();
-        let tracing = self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default() });
+        let tracing = match self.exporter {
+            Some(exporter) => Some(Tracing { counts: exporter.counts().clone(), sink: exporter }),
+            None => self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default() }),
+        };
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));
         let scheduler = Scheduler::start(self.limits, backend, clock, drop::<String>).unwrap();

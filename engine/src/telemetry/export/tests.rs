@@ -48,7 +48,7 @@ impl Receiver {
 }
 
 fn settings() -> Settings {
-    Settings { destination: None, schedule_delay: Duration::from_millis(5), queue: 64, batch: 8 }
+    Settings { destination: None, sampler: Sampler::ALL, schedule_delay: Duration::from_millis(5), queue: 64, batch: 8 }
 }
 
 /// Runs a sender over `receiver` until it ends, while `body` uses the exporter.
@@ -61,7 +61,8 @@ async fn exporting<F: Future<Output = ()>>(
     let counts = exporter.counts.clone();
     let (name, exporter_end) = ("test".to_owned(), receiver.clone());
     let detail = Detail::Journey;
-    let sender = Sender { exporter: exporter_end, name, settings, detail, counts: counts.clone(), stop, warned: None };
+    let sender =
+        Sender { exporter: exporter_end, name, settings, detail, counts: counts.clone(), stop, dropped: 0, warned: None };
     let run = async {
         sender.run(queue).await;
         drop(finished);
@@ -176,7 +177,8 @@ fn a_receiver_that_hangs_holds_nobody_up() {
 #[test]
 fn what_comes_after_the_shutdown_is_counted_as_dropped() {
     block_on(async {
-        let counts = exporting(settings(), &Receiver::default(), |exporter| async move {
+        let receiver = Receiver::default();
+        let counts = exporting(settings(), &receiver, |exporter| async move {
             exporter.shutdown(Duration::from_secs(10)).await;
             put(&exporter, 0..1);
         });
@@ -195,6 +197,7 @@ fn a_request_holds_whole_journeys_and_is_bounded() {
         detail: Detail::Journey,
         counts,
         stop,
+        dropped: 0,
         warned: None,
     };
     let parcels = [3_000, 3_000, 3_000, 20_000, 1].map(|events| Parcel::Journey(Box::new(journey(0, events))));
