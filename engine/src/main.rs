@@ -1,1 +1,115 @@
-fn main() {}
+//! `sojourn-engine`: serve a model, check a trace, draw a trace.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use sojourn_contract::exit::{Reason, Termination};
+use sojourn_engine::cli::{Cli, Command, Draw, LogFormat, Serve, When};
+use sojourn_engine::clock::Clock;
+use sojourn_engine::{app, cpu, exit};
+use sojourn_journey::check::check;
+use sojourn_journey::draw;
+use sojourn_journey::trace::Trace;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let clock = Clock::start();
+    match Cli::parse().command {
+        Command::Serve(arguments) => serve(*arguments, clock),
+        Command::Check(trace) => report(check_file(&trace.file)),
+        Command::Draw(arguments) => report(draw_file(&arguments)),
+    }
+}
+
+fn serve(arguments: Serve, clock: Clock) -> ExitCode {
+    start_logging(arguments.log_format);
+    let missing = cpu::missing_features();
+    if !missing.is_empty() {
+        let message = format!(
+            "this CPU lacks {}, for which this binary was built; run it on a newer one, or build it without",
+            missing.join(", ")
+        );
+        return exit::report(&Termination { reason: Reason::UnsupportedCpu, message });
+    }
+    // Both ring and aws-lc-rs are in the tree, so rustls does not choose by itself; an error says that one is installed.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let message = format!("cannot start the runtime: {error}");
+            return exit::report(&Termination { reason: Reason::Internal, message });
+        }
+    };
+    let result = runtime.block_on(app::serve(arguments, clock));
+    // A loader that still blocks is not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(termination) => exit::report(&termination),
+    }
+}
+
+fn start_logging(format: LogFormat) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=warn,mistralrs_quant=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}
+
+fn report(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sojourn-engine: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints every violation; false if there is one.
+fn check_file(path: &Path) -> anyhow::Result<bool> {
+    let (mut journeys, mut violations) = (0, 0);
+    for trace in read(path)? {
+        let report = check(&trace);
+        journeys += report.journeys;
+        violations += report.violations.len();
+        for violation in &report.violations {
+            println!("{violation}");
+        }
+    }
+    match violations {
+        0 => println!("{journeys} journeys, all legal"),
+        count => println!("{journeys} journeys, {count} violations"),
+    }
+    Ok(violations == 0)
+}
+
+fn draw_file(arguments: &Draw) -> anyhow::Result<bool> {
+    let color = match arguments.color {
+        When::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        When::Always => true,
+        When::Never => false,
+    };
+    for trace in read(&arguments.trace.file)? {
+        print!("{}", draw::draw(&trace, arguments.width, color));
+    }
+    Ok(true)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Trace>> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+    };
+    Trace::read(&text).with_context(|| format!("{} holds no trace", path.display()))
+}

@@ -80,6 +80,9 @@ pub const TIME_IN_MODEL_DECODE: &str = "gen_ai.latency.time_in_model_decode";
 /// Index of the sequence, on `llm_core`.
 pub const SEQUENCE_INDEX: &str = "journey.sequence_index";
 
+/// Bytes of the model's files, on the stage of `engine_startup` that reads them.
+pub const STARTUP_BYTES: &str = "startup.bytes";
+
 // === written by the sidecar ===
 
 /// Every sampling rule that matched, comma-separated, or `rate`.

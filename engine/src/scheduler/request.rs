@@ -123,6 +123,8 @@ pub struct Token {
     pub sequence: u32,
     /// Its id.
     pub id: u32,
+    /// It is a stop token: it counts as generated and is not part of the text.
+    pub stop: bool,
     /// Its own and its alternatives' log probabilities, if asked for.
     pub logprobs: Option<Logprobs>,
 }

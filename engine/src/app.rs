@@ -1,0 +1,215 @@
+//! Puts the engine together and runs it: the server is up before the model is loaded, and gone when what it was asked is done.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sojourn_contract::exit::{Reason, Termination};
+use sojourn_contract::flag;
+use sojourn_journey::record::Stamp;
+use sojourn_journey::startup::Startup as StartupJourney;
+use sojourn_journey::trace::Attributes;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::cli::{Device, Serve};
+use crate::clock::Clock;
+use crate::http::{self, Api, Startup};
+use crate::loading::{self, Loading};
+use crate::model::{Model, Wishes};
+use crate::scheduler::Scheduler;
+use crate::scheduler::state::Limits;
+use crate::served::{Served, ServedSlot};
+use crate::telemetry::export::Exporter;
+use crate::telemetry::{Tracing, resource, settings};
+
+/// Largest body of a request.
+const MAX_BODY_BYTES: usize = 32 << 20;
+/// How long the last spans may take on their way out.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tokens in one step where the flag does not say: a piece of a prompt that others do not wait long for.
+const STEP_TOKENS_ONE_BY_ONE: usize = 32;
+/// The same on a backend that runs a batch.
+const STEP_TOKENS_BATCH: usize = 2048;
+
+/// Serves a model until SIGTERM, or until it cannot.
+pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
+    let began = clock.now();
+    check_device(arguments.device)?;
+    let exporter = start_tracing(&arguments)?;
+    let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
+    let (startup, progress) = watch::channel(Startup {
+        waiting_for: "the model's weights".to_owned(),
+        done_bytes: 0,
+        total_bytes: None,
+        stalled: false,
+    });
+    let slot = ServedSlot::default();
+    let tracing = exporter.clone().map(|exporter| Tracing { counts: exporter.counts().clone(), sink: exporter });
+    let api = Api::new(slot.clone(), clock, tracing, http_settings(&arguments), progress);
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(http::serve(listener, api, async {
+        // A sender that is gone means the same.
+        drop(stopped.await);
+    }));
+    let result = tokio::select! {
+        result = run(&arguments, clock, began, slot, startup, exporter.as_deref()) => result,
+        () = asked_to_stop() => Ok(()),
+    };
+    drop(stop);
+    if server.await.is_err() {
+        tracing::error!("the HTTP server panicked");
+    }
+    if let Some(exporter) = exporter {
+        exporter.shutdown(FLUSH_TIMEOUT).await;
+    }
+    result
+}
+
+/// Loads the model, then waits for its backend to fail; never returns otherwise.
+async fn run(
+    arguments: &Serve,
+    clock: Clock,
+    began: Stamp,
+    slot: ServedSlot,
+    startup: watch::Sender<Startup>,
+    exporter: Option<&Exporter>,
+) -> Result<(), Termination> {
+    let (source, wishes, stall) = (arguments.model.clone(), wishes(arguments)?, arguments.timeouts.startup_timeout);
+    let loading = tokio::task::spawn_blocking(move || loading::load(&source, &wishes, clock, stall, &startup)).await;
+    let Loading { model, stages } = loading.map_err(|error| internal(format!("the loader panicked: {error}")))?;
+    let outcome = model.map_err(|error| error.termination());
+    if let Some(exporter) = exporter {
+        let error = outcome.as_ref().err().map(|termination| (termination.reason, termination.message.clone()));
+        let attributes = Attributes::default();
+        exporter.startup(StartupJourney { began, ended: clock.now(), stages, error, attributes });
+    }
+    let (failed, failure) = oneshot::channel();
+    let served = start_scheduler(arguments, outcome?, clock, failed)?;
+    tracing::info!(
+        model = served.name,
+        max_model_len = served.max_model_len,
+        seconds = clock.now().monotonic - began.monotonic,
+        "ready"
+    );
+    slot.fill(served);
+    match failure.await {
+        Ok(error) => Err(internal(error)),
+        // The loop ended because it was asked to.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn start_scheduler(
+    arguments: &Serve,
+    model: Model,
+    clock: Clock,
+    failed: oneshot::Sender<String>,
+) -> Result<Served, Termination> {
+    let capacity = &arguments.capacity;
+    let one_by_one = model.backend.caps().max_batch == 1;
+    let step_tokens = if one_by_one { STEP_TOKENS_ONE_BY_ONE } else { STEP_TOKENS_BATCH };
+    let limits = Limits {
+        max_num_seqs: capacity.max_num_seqs as usize,
+        max_num_batched_tokens: capacity.max_num_batched_tokens.map_or(step_tokens, |tokens| tokens as usize),
+        max_queue_size: capacity.max_queue_size as usize,
+        policy: capacity.scheduling_policy,
+    };
+    let on_failure = move |error| drop(failed.send(error));
+    let scheduler = Scheduler::start(limits, model.backend, clock, on_failure)
+        .map_err(|error| internal(format!("the scheduler's thread cannot be started: {error}")))?;
+    Ok(Served {
+        name: arguments.served_model_name.clone().unwrap_or_else(|| arguments.model.default_name()),
+        created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        max_model_len: model.max_model_len,
+        text: model.text,
+        scheduler,
+    })
+}
+
+fn check_device(device: Device) -> Result<(), Termination> {
+    match device {
+        Device::Cpu => Ok(()),
+        Device::Cuda => Err(Termination {
+            reason: Reason::DeviceUnavailable,
+            message: "this is the CPU build of sojourn-engine; --device cuda needs the CUDA build, image sojourn-engine-cuda"
+                .to_owned(),
+        }),
+    }
+}
+
+/// The exporter, with tracing switched on.
+fn start_tracing(arguments: &Serve) -> Result<Option<Arc<Exporter>>, Termination> {
+    let telemetry = &arguments.telemetry;
+    if !telemetry.enable_journey_tracing {
+        if telemetry.otlp_traces_endpoint.is_some() {
+            let (endpoint, switch) = (flag::OTLP_TRACES_ENDPOINT, flag::ENABLE_JOURNEY_TRACING);
+            tracing::warn!("--{endpoint} does nothing by itself: add --{switch} to trace requests");
+        }
+        return Ok(None);
+    }
+    let env = |name: &str| std::env::var(name).ok();
+    let exporter = settings::Settings::read(telemetry.otlp_traces_endpoint.as_deref(), env)
+        .and_then(|settings| Exporter::start(settings, resource::resource(env), telemetry.journey_detail));
+    exporter.map(Some).map_err(|error| invalid(error.to_string()))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Termination> {
+    let listener = TcpListener::bind(address).await.map_err(|error| Termination {
+        reason: Reason::AddressInUse,
+        message: format!("cannot listen on {address}: {error}; choose another address or --{}", flag::PORT),
+    })?;
+    let address = listener.local_addr().map_err(|error| internal(error.to_string()))?;
+    tracing::info!(%address, "listening");
+    Ok(listener)
+}
+
+fn http_settings(arguments: &Serve) -> http::Settings {
+    let timeouts = &arguments.timeouts;
+    http::Settings {
+        request_timeout: Some(timeouts.request_timeout).filter(|timeout| !timeout.is_zero()),
+        client_stall_timeout: timeouts.client_stall_timeout,
+        max_body_bytes: MAX_BODY_BYTES,
+        api_key: arguments.api_key.clone(),
+        drain_timeout: timeouts.drain_timeout,
+    }
+}
+
+fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {
+    let template = arguments.chat_template.as_ref().map(|path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            invalid(format!("cannot read the chat template {}: {error}; see --{}", path.display(), flag::CHAT_TEMPLATE))
+        })
+    });
+    let capacity = &arguments.capacity;
+    Ok(Wishes {
+        max_model_len: capacity.max_model_len,
+        kv_cache_tokens: capacity.kv_cache_tokens,
+        chat_template: template.transpose()?,
+    })
+}
+
+/// Returns on SIGTERM or SIGINT.
+async fn asked_to_stop() {
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Without a handler the signal's default action ends the process.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => tracing::info!("SIGTERM: finishing what runs"),
+        () = wait(SignalKind::interrupt()) => tracing::info!("SIGINT: finishing what runs"),
+    }
+}
+
+fn invalid(message: String) -> Termination {
+    Termination { reason: Reason::InvalidConfiguration, message }
+}
+
+fn internal(message: String) -> Termination {
+    Termination { reason: Reason::Internal, message }
+}

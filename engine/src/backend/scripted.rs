@@ -1,0 +1,201 @@
+//! A model that is not one: deterministic, of any batch size, slow, failing or hanging on demand. It runs where no weights
+//! are (tests, GPU-less clusters) and answers every prompt with the words of a fixed text, byte by byte.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Backend, Caps, Logits, SequenceId, StepError, Want, Work};
+
+/// Token ids below this are bytes.
+pub const BYTES: u32 = 256;
+/// Ends a sequence.
+pub const EOS: u32 = 256;
+/// Begins a turn of a chat; the template writes `<|user|>`, `<|assistant|>` and the like as this and the role's bytes.
+pub const TURN: u32 = 257;
+/// Size of the vocabulary.
+pub const VOCAB: u32 = 258;
+
+const TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog and runs away. ";
+/// A prompt that contains these words makes the step fail that would generate its first token.
+const FAIL: &[u8] = b"[fail]";
+/// The same, out of memory.
+const OUT_OF_MEMORY: &[u8] = b"[oom]";
+/// A prompt that contains these words makes that step panic.
+const PANIC: &[u8] = b"[panic]";
+
+/// How the scripted model behaves, written `scripted:key=value,...` where a model's path would stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Script {
+    /// Sequences in one step.
+    pub batch: usize,
+    /// Tokens in a KV block.
+    pub block: u32,
+    /// KV blocks.
+    pub blocks: u32,
+    /// Tokens generated before the end-of-sequence token.
+    pub length: u32,
+    /// Duration of a step.
+    pub step: Duration,
+    /// Duration of each token in a step, on top.
+    pub token: Duration,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { batch: 8, block: 16, blocks: 1024, length: 64, step: Duration::ZERO, token: Duration::ZERO }
+    }
+}
+
+impl FromStr for Script {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut script = Self::default();
+        for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("'{pair}' is not of the form key=value"))?;
+            let wrong = |error: &dyn std::fmt::Display| format!("'{value}' is no value for {key}: {error}");
+            match key {
+                "batch" => script.batch = value.parse().map_err(|e| wrong(&e))?,
+                "block" => script.block = value.parse().map_err(|e| wrong(&e))?,
+                "blocks" => script.blocks = value.parse().map_err(|e| wrong(&e))?,
+                "length" => script.length = value.parse().map_err(|e| wrong(&e))?,
+                "step_ms" => script.step = milliseconds(value).map_err(|e| wrong(&e))?,
+                "token_ms" => script.token = milliseconds(value).map_err(|e| wrong(&e))?,
+                _ => return Err(format!("'{key}' is not one of: batch, block, blocks, length, step_ms, token_ms")),
+            }
+        }
+        if script.batch == 0 || script.block == 0 || script.blocks == 0 {
+            return Err("batch, block and blocks are at least 1".to_owned());
+        }
+        Ok(script)
+    }
+}
+
+fn milliseconds(value: &str) -> Result<Duration, String> {
+    let millis: f64 = value.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from_secs_f64(millis / 1000.0).map_err(|error| error.to_string())
+}
+
+/// The scripted backend.
+pub struct Scripted {
+    script: Script,
+    /// Tokens that each sequence's KV stands for, so that a scheduler's mistake is a failure and not a wrong text.
+    kv: HashMap<SequenceId, Vec<u32>>,
+}
+
+impl Scripted {
+    /// Makes a backend that behaves as the script says.
+    pub fn new(script: Script) -> Self {
+        Self { script, kv: HashMap::new() }
+    }
+
+    fn feed(&mut self, work: &Work) -> Result<Logits, StepError> {
+        let kv = self.kv.entry(work.sequence).or_default();
+        let start = work.start as usize;
+        if work.tokens.is_empty() || start > kv.len() {
+            return Err(StepError::Failed(format!("sequence {} has no KV before position {start}", work.sequence)));
+        }
+        kv.truncate(start);
+        kv.extend_from_slice(&work.tokens);
+        if work.blocks.len() * (self.script.block as usize) < kv.len() {
+            return Err(StepError::Failed(format!("sequence {} has too few KV blocks", work.sequence)));
+        }
+        if work.want == Want::Nothing {
+            return Ok(Logits::Nothing);
+        }
+        let bytes: Vec<u8> = kv.iter().filter_map(|id| u8::try_from(*id).ok()).collect();
+        match () {
+            () if contains(&bytes, FAIL) => return Err(StepError::Failed("scripted failure".to_owned())),
+            () if contains(&bytes, OUT_OF_MEMORY) => return Err(StepError::OutOfMemory("scripted".to_owned())),
+            () if contains(&bytes, PANIC) => panic!("scripted panic"),
+            () => {}
+        }
+        let id = next_token(kv, self.script.length);
+        Ok(match work.want {
+            Want::Row => Logits::Row(row(id)),
+            _ => Logits::Best(id),
+        })
+    }
+}
+
+fn contains(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|window| window == words)
+}
+
+/// The answer begins after the last turn mark, or at the end of a plain prompt: its length is then counted from the tokens
+/// of the text that the sequence ends with.
+fn next_token(tokens: &[u32], length: u32) -> u32 {
+    let written = (0..=tokens.len().min(length as usize))
+        .rev()
+        .find(|n| tokens[tokens.len() - n..].iter().enumerate().all(|(i, id)| *id == text_token(i)))
+        .unwrap_or(0);
+    if written >= length as usize { EOS } else { text_token(written) }
+}
+
+fn text_token(position: usize) -> u32 {
+    u32::from(TEXT[position % TEXT.len()])
+}
+
+fn row(id: u32) -> Vec<f32> {
+    (0..VOCAB).map(|other| if other == id { 20.0 } else { -((other % 7) as f32) }).collect()
+}
+
+impl Backend for Scripted {
+    fn caps(&self) -> Caps {
+        let Script { batch, block, blocks, .. } = self.script;
+        Caps { max_batch: batch, kv_block_tokens: block, kv_blocks: blocks, vocab_size: VOCAB }
+    }
+
+    fn step(&mut self, work: &[Work]) -> Result<Vec<Logits>, StepError> {
+        let tokens: usize = work.iter().map(|work| work.tokens.len()).sum();
+        let pause = self.script.step + self.script.token * u32::try_from(tokens).unwrap_or(u32::MAX);
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+        work.iter().map(|work| self.feed(work)).collect()
+    }
+
+    fn adopt(&mut self, from: SequenceId, to: SequenceId) {
+        let kv = self.kv.get(&from).cloned().unwrap_or_default();
+        self.kv.insert(to, kv);
+    }
+
+    fn release(&mut self, sequence: SequenceId) {
+        self.kv.remove(&sequence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(start: u32, tokens: &[u32], want: Want) -> Work {
+        Work { sequence: 1, start, tokens: tokens.to_vec(), blocks: vec![0], want }
+    }
+
+    #[test]
+    fn a_script_is_read_and_a_wrong_one_says_what_is_known() {
+        let script: Script = "batch=2,length=3,token_ms=0.5".parse().unwrap();
+        assert_eq!(script, Script { batch: 2, length: 3, token: Duration::from_micros(500), ..Script::default() });
+        assert!("speed=1".parse::<Script>().unwrap_err().contains("token_ms"));
+        assert!("batch=0".parse::<Script>().is_err());
+    }
+
+    #[test]
+    fn the_text_is_written_to_its_length_and_then_ends() {
+        let mut backend = Scripted::new(Script { length: 2, ..Script::default() });
+        let first = backend.step(&[work(0, &[65, 66], Want::Best)]).unwrap();
+        assert_eq!(first, [Logits::Best(u32::from(b'T'))]);
+        let second = backend.step(&[work(2, &[u32::from(b'T')], Want::Best)]).unwrap();
+        assert_eq!(second, [Logits::Best(u32::from(b'h'))]);
+        let end = backend.step(&[work(3, &[u32::from(b'h')], Want::Best)]).unwrap();
+        assert_eq!(end, [Logits::Best(EOS)]);
+    }
+
+    #[test]
+    fn a_step_without_the_kv_before_it_fails() {
+        let mut backend = Scripted::new(Script::default());
+        assert!(backend.step(&[work(3, &[1], Want::Best)]).is_err());
+    }
+}

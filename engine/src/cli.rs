@@ -1,0 +1,222 @@
+//! The command line. Flag names are vLLM's where vLLM has one; they are written in `sojourn_contract::flag`, because the
+//! operator gives them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use sojourn_contract::{env, flag, port};
+
+use crate::model::Source;
+use crate::scheduler::state::Policy;
+
+/// Serves a model behind an OpenAI API and traces each request's journey.
+#[derive(Debug, Parser)]
+#[command(name = "sojourn-engine", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a model.
+    Serve(Box<Serve>),
+    /// Check that the journeys in a trace are legal: OTLP JSON, or Jaeger's answer.
+    Check(TraceFile),
+    /// Draw the journeys in a trace: OTLP JSON, or Jaeger's answer.
+    Draw(Draw),
+}
+
+/// A trace to read.
+#[derive(Debug, Args)]
+pub struct TraceFile {
+    /// The file; `-` reads standard input.
+    pub file: PathBuf,
+}
+
+/// A trace to draw.
+#[derive(Debug, Args)]
+pub struct Draw {
+    /// The trace.
+    #[command(flatten)]
+    pub trace: TraceFile,
+    /// Columns of the drawing.
+    #[arg(long, default_value_t = 110)]
+    pub width: usize,
+    /// Colours.
+    #[arg(long, value_enum, default_value_t = When::Auto)]
+    pub color: When,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// A GGUF file, or `scripted:` for a model that is not one.
+    #[arg(value_name = "MODEL")]
+    pub model: Source,
+    /// Name of the model in requests and answers [default: the file's name without .gguf].
+    #[arg(long = flag::SERVED_MODEL_NAME, value_name = "NAME")]
+    pub served_model_name: Option<String>,
+    /// Address to listen on.
+    #[arg(long = flag::HOST, default_value = "0.0.0.0", value_name = "ADDRESS")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long = flag::PORT, default_value_t = port::HTTP)]
+    pub port: u16,
+    /// Where the model runs.
+    #[arg(long = flag::DEVICE, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// Clients must send this key as `Authorization: Bearer KEY`.
+    #[arg(long = "api-key", env = env::API_KEY, hide_env_values = true, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Jinja file instead of the model's own chat template.
+    #[arg(long = flag::CHAT_TEMPLATE, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Capacity.
+    #[command(flatten)]
+    pub capacity: Capacity,
+    /// Time limits.
+    #[command(flatten)]
+    pub timeouts: Timeouts,
+    /// Tracing and metrics.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
+    /// Form of log lines.
+    #[arg(long = "log-format", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How much runs and waits.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Capacity")]
+pub struct Capacity {
+    /// Longest prompt and completion together, in tokens [default: the model's own].
+    #[arg(long = flag::MAX_MODEL_LEN, value_name = "TOKENS")]
+    pub max_model_len: Option<u32>,
+    /// Sequences in the running set at most.
+    #[arg(long = flag::MAX_NUM_SEQS, default_value_t = 8, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_num_seqs: u32,
+    /// Tokens in one step at most [default: 32 on a backend that runs one sequence at a time, else 2048].
+    #[arg(long = flag::MAX_NUM_BATCHED_TOKENS, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_num_batched_tokens: Option<u32>,
+    /// Tokens that the KV cache holds, rounded up to blocks [default: 16384, or one request of full length if that is more].
+    #[arg(long = flag::KV_CACHE_TOKENS, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub kv_cache_tokens: Option<u32>,
+    /// Sequences that may wait; a request beyond them is answered 429.
+    #[arg(long = flag::MAX_QUEUE_SIZE, default_value_t = 256, value_name = "COUNT")]
+    pub max_queue_size: u32,
+    /// Who goes first.
+    #[arg(long = flag::SCHEDULING_POLICY, value_enum, default_value_t = Policy::Fcfs)]
+    pub scheduling_policy: Policy,
+}
+
+/// Time limits, in seconds.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Time limits")]
+pub struct Timeouts {
+    /// Seconds that a request may take from its arrival; 0 is no limit.
+    #[arg(long = flag::REQUEST_TIMEOUT, default_value = "0", value_name = "SECONDS", value_parser = seconds)]
+    pub request_timeout: Duration,
+    /// Seconds after which a client that takes no byte of its answer is cut off.
+    #[arg(long = flag::CLIENT_STALL_TIMEOUT, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    pub client_stall_timeout: Duration,
+    /// Seconds that running requests get after SIGTERM.
+    #[arg(long = flag::DRAIN_TIMEOUT, default_value = "120", value_name = "SECONDS", value_parser = seconds)]
+    pub drain_timeout: Duration,
+    /// Seconds without progress after which loading the model is given up.
+    #[arg(long = flag::STARTUP_TIMEOUT, default_value = "1800", value_name = "SECONDS", value_parser = seconds)]
+    pub startup_timeout: Duration,
+}
+
+/// Tracing and metrics.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Telemetry")]
+pub struct Telemetry {
+    /// Trace each request's journey.
+    #[arg(long = flag::ENABLE_JOURNEY_TRACING)]
+    pub enable_journey_tracing: bool,
+    /// Where traces go [default: OTEL_EXPORTER_OTLP_*, then http://localhost:4317].
+    #[arg(long = flag::OTLP_TRACES_ENDPOINT, value_name = "URL")]
+    pub otlp_traces_endpoint: Option<String>,
+    /// Whether phases are spans of their own.
+    #[arg(long = flag::JOURNEY_DETAIL, default_value = "Phases", value_parser = detail, value_name = "Phases|Journey")]
+    pub journey_detail: sojourn_contract::journey::Detail,
+    /// Accepted for vLLM's users: metrics are always on.
+    #[arg(long = flag::ENABLE_METRICS, action = ArgAction::SetTrue)]
+    pub enable_metrics: bool,
+}
+
+/// Where the model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU; needs the CUDA build.
+    Cuda,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "give a number of seconds, such as 30 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn detail(text: &str) -> Result<sojourn_contract::journey::Detail, String> {
+    text.parse().map_err(|error: sojourn_contract::journey::UnknownWord| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_quick_start_is_understood() {
+        let line = "sojourn-engine serve m.gguf --enable-journey-tracing --otlp-traces-endpoint http://localhost:4317 --enable-metrics";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
+        assert!(serve.telemetry.enable_journey_tracing);
+        assert_eq!(serve.telemetry.otlp_traces_endpoint.as_deref(), Some("http://localhost:4317"));
+        assert_eq!((serve.port, serve.capacity.max_num_seqs), (8000, 8));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_what_to_write() {
+        for (argument, expected) in [
+            ("--request-timeout=soon", "number of seconds"),
+            ("--max-num-seqs=0", "not in 1.."),
+            ("--journey-detail=All", "Phases, Journey"),
+        ] {
+            let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! From what the command line calls MODEL to something that can be served: its backend, its text side, and its length.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sojourn_contract::exit::{Reason, Termination};
+
+use crate::backend::mistralrs::load::{self, LoadError};
+use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs};
+use crate::backend::scripted::{EOS, Script, Scripted};
+use crate::backend::{Backend, StepError, Want, Work};
+use crate::text::{ChatTemplate, Text, TextError, bytes};
+
+/// KV tokens when `--kv-cache-tokens` is not given, unless one request of full length needs more.
+const DEFAULT_KV_CACHE_TOKENS: u32 = 16_384;
+/// Prefix of a scripted model's description.
+const SCRIPTED: &str = "scripted:";
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A GGUF file.
+    File(PathBuf),
+    /// A model that is not one.
+    Scripted(Script),
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(SCRIPTED) {
+            Some(script) => script.parse().map(Self::Scripted),
+            None if text.contains("://") => Err(format!(
+                "'{text}' is no path; this version loads GGUF files from the file system (in a cluster: pvc://CLAIM/FILE)"
+            )),
+            None => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+impl Source {
+    /// Name in requests and answers unless `--served-model-name` says otherwise: the file's without its extension.
+    pub fn default_name(&self) -> String {
+        match self {
+            Self::File(path) => path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            Self::Scripted(_) => "scripted".to_owned(),
+        }
+    }
+}
+
+/// What the command line says of the model's use.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wishes {
+    /// Longest prompt and completion together; the model's own where it is not given.
+    pub max_model_len: Option<u32>,
+    /// Tokens that the KV cache holds.
+    pub kv_cache_tokens: Option<u32>,
+    /// A template instead of the model's own.
+    pub chat_template: Option<String>,
+}
+
+/// A loaded model.
+pub struct Model {
+    /// Runs it.
+    pub backend: Box<dyn Backend>,
+    /// Its text side.
+    pub text: Arc<Text>,
+    /// Longest prompt and completion together, in tokens.
+    pub max_model_len: u32,
+}
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Its files.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its template.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A wish that it cannot fulfil.
+    #[error("{0}")]
+    Wish(String),
+    /// Its first step.
+    #[error("the model was loaded and its first step failed: {0}")]
+    WarmUp(#[from] StepError),
+}
+
+impl ModelError {
+    /// What the process says when it ends for this reason.
+    pub fn termination(&self) -> Termination {
+        let reason = match self {
+            Self::Load(LoadError::NotFound { .. }) => Reason::ModelNotFound,
+            Self::Load(_) | Self::Text(_) | Self::WarmUp(StepError::Failed(_)) => Reason::ModelLoadFailed,
+            Self::WarmUp(StepError::OutOfMemory(_)) => Reason::OutOfMemory,
+            Self::Wish(_) => Reason::InvalidConfiguration,
+        };
+        Termination { reason, message: self.to_string() }
+    }
+}
+
+/// Bytes that loading has to read.
+pub fn size(source: &Source) -> Result<u64, ModelError> {
+    match source {
+        Source::File(path) => Ok(load::find(path)?),
+        Source::Scripted(_) => Ok(0),
+    }
+}
+
+/// Loads a model. Blocks for as long as that takes.
+pub fn load(source: &Source, wishes: &Wishes) -> Result<Model, ModelError> {
+    match source {
+        Source::File(path) => load_file(path, wishes),
+        Source::Scripted(script) => load_script(script, wishes),
+    }
+}
+
+fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
+    let loaded = load::load(path)?;
+    let max_model_len = wished_length(wishes, loaded.max_model_len)?;
+    let template = wishes.chat_template.clone().or(loaded.chat_template);
+    let template = template.map(|source| ChatTemplate::compile(source, loaded.bos_token, loaded.eos_token)).transpose()?;
+    let text = Text::new(loaded.tokenizer, template, loaded.eos_token_ids);
+    let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
+    let backend = MistralRs::new(loaded.pipeline, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size());
+    Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len })
+}
+
+fn load_script(script: &Script, wishes: &Wishes) -> Result<Model, ModelError> {
+    let mut script = script.clone();
+    if let Some(tokens) = wishes.kv_cache_tokens {
+        script.blocks = tokens.div_ceil(script.block);
+    }
+    let capacity = script.blocks.saturating_mul(script.block);
+    let max_model_len = wished_length(wishes, capacity)?;
+    let source = wishes.chat_template.clone().unwrap_or_else(|| bytes::TEMPLATE.to_owned());
+    let template = ChatTemplate::compile(source, String::new(), String::new())?;
+    let text = Text::new(Arc::new(bytes::tokenizer()), Some(template), vec![EOS]);
+    Ok(Model { backend: Box::new(Scripted::new(script)), text: Arc::new(text), max_model_len })
+}
+
+fn wished_length(wishes: &Wishes, longest: u32) -> Result<u32, ModelError> {
+    match wishes.max_model_len {
+        Some(0) => Err(ModelError::Wish("--max-model-len is at least 1".to_owned())),
+        Some(wished) if wished > longest => Err(ModelError::Wish(format!(
+            "--max-model-len {wished} is more than the model's {longest} tokens; give at most that"
+        ))),
+        Some(wished) => Ok(wished),
+        None => Ok(longest),
+    }
+}
+
+/// Runs a first step, so that the first request does not pay for what every first step pays.
+pub fn warm_up(backend: &mut dyn Backend) -> Result<(), StepError> {
+    const SEQUENCE: u64 = u64::MAX;
+    let work = Work { sequence: SEQUENCE, start: 0, tokens: vec![1, 1], blocks: vec![0], want: Want::Best };
+    let answer = backend.step(&[work]).map(drop);
+    backend.release(SEQUENCE);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_file_or_a_script_and_nothing_from_afar() {
+        assert_eq!("/m/a.gguf".parse(), Ok(Source::File("/m/a.gguf".into())));
+        assert_eq!("scripted:".parse(), Ok(Source::Scripted(Script::default())));
+        assert!("hf://org/repo".parse::<Source>().unwrap_err().contains("GGUF"));
+        assert_eq!(Source::File("/m/SmolLM2-Q8_0.gguf".into()).default_name(), "SmolLM2-Q8_0");
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_says_so_in_its_reason() {
+        let error = load(&Source::File("/nowhere/model.gguf".into()), &Wishes::default()).err().unwrap();
+        assert_eq!(error.termination().reason, Reason::ModelNotFound);
+        assert!(error.to_string().contains("/nowhere/model.gguf"), "{error}");
+    }
+
+    #[test]
+    fn a_length_beyond_the_model_is_refused() {
+        let wishes = Wishes { max_model_len: Some(1 << 30), ..Wishes::default() };
+        let error = load(&Source::Scripted(Script::default()), &wishes).err().unwrap();
+        assert_eq!(error.termination().reason, Reason::InvalidConfiguration);
+    }
+
+    #[test]
+    fn a_scripted_model_warms_up() {
+        let mut model = load(&Source::Scripted(Script::default()), &Wishes::default()).unwrap();
+        warm_up(model.backend.as_mut()).unwrap();
+    }
+}

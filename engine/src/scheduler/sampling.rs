@@ -1,0 +1,259 @@
+//! Chooses the next token from a row of logits. Pure but for the sequence's own random numbers, which are a function of the
+//! seed and of how many tokens were chosen, never of what else runs.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::request::{Logprobs, SamplingParams};
+use crate::backend::{Logits, Want};
+
+/// Candidates that are sorted first; the whole vocabulary is sorted only when they do not reach `top_p`.
+const HEAD: usize = 1024;
+
+/// One sequence's sampler.
+pub struct Sampler {
+    params: SamplingParams,
+    rng: StdRng,
+    /// How often each token was generated.
+    generated: HashMap<u32, u32>,
+}
+
+/// A chosen token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// Its id.
+    pub id: u32,
+    /// Probabilities, if the request asked for them.
+    pub logprobs: Option<Logprobs>,
+}
+
+impl Sampler {
+    /// A sampler for the sequence of this index of its request.
+    pub fn new(params: SamplingParams, sequence: u32) -> Self {
+        let seed = params.seed.map_or_else(rand::random, |seed| seed.wrapping_add(u64::from(sequence)));
+        Self { params, rng: StdRng::seed_from_u64(seed), generated: HashMap::new() }
+    }
+
+    /// How much of the logits it needs, given whether some tokens are banned.
+    pub fn want(&self, bans: bool) -> Want {
+        let p = &self.params;
+        let shifts = p.presence_penalty != 0.0 || p.frequency_penalty != 0.0 || p.repetition_penalty != 1.0;
+        let plain = p.temperature == 0.0 && !shifts && p.logit_bias.is_empty() && p.logprobs.is_none() && !bans;
+        if plain { Want::Best } else { Want::Row }
+    }
+
+    /// Chooses the next token; `banned` ones are not chosen. `None` if no token has a finite logit.
+    pub fn choose(&mut self, logits: Logits, prompt: &[u32], banned: &[u32]) -> Option<Choice> {
+        let row = match logits {
+            Logits::Best(id) => return Some(self.chosen(id, None)),
+            Logits::Row(row) => row,
+            Logits::Nothing => return None,
+        };
+        let mut shifted = row.clone();
+        self.shift(&mut shifted, prompt, banned);
+        let id = if self.params.temperature == 0.0 { best(&shifted)? } else { self.draw(&shifted)? };
+        let logprobs = self.params.logprobs.map(|top| logprobs(&row, id, top as usize));
+        Some(self.chosen(id, logprobs))
+    }
+
+    fn chosen(&mut self, id: u32, logprobs: Option<Logprobs>) -> Choice {
+        *self.generated.entry(id).or_default() += 1;
+        Choice { id, logprobs }
+    }
+
+    /// Penalties, biases and bans, in vLLM's order.
+    fn shift(&self, row: &mut [f32], prompt: &[u32], banned: &[u32]) {
+        let p = &self.params;
+        if p.repetition_penalty != 1.0 {
+            let mut seen: Vec<u32> = prompt.iter().copied().chain(self.generated.keys().copied()).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            for logit in seen.iter().filter_map(|id| position(row, *id)).collect::<Vec<_>>() {
+                row[logit] *= if row[logit] > 0.0 { p.repetition_penalty.recip() } else { p.repetition_penalty };
+            }
+        }
+        for (id, count) in &self.generated {
+            if let Some(at) = position(row, *id) {
+                row[at] -= p.presence_penalty + p.frequency_penalty * *count as f32;
+            }
+        }
+        for (id, bias) in &p.logit_bias {
+            if let Some(at) = position(row, *id) {
+                row[at] += bias;
+            }
+        }
+        for at in banned.iter().filter_map(|id| position(row, *id)).collect::<Vec<_>>() {
+            row[at] = f32::NEG_INFINITY;
+        }
+    }
+
+    fn draw(&mut self, row: &[f32]) -> Option<u32> {
+        let highest = row[best(row)? as usize];
+        let temperature = self.params.temperature;
+        let weight = |logit: f32| f64::from((logit - highest) / temperature).exp();
+        let candidates = self.candidates(row, &weight);
+        let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
+        let mut rest = self.rng.random::<f64>() * total;
+        for (id, weight) in &candidates {
+            rest -= weight;
+            if rest < 0.0 {
+                return Some(*id);
+            }
+        }
+        candidates.last().map(|(id, _)| *id)
+    }
+
+    /// Token ids with their unnormalised weights after top-k, top-p and min-p, best first where that matters.
+    fn candidates(&self, row: &[f32], weight: &impl Fn(f32) -> f64) -> Vec<(u32, f64)> {
+        let p = &self.params;
+        let mut all: Vec<(u32, f64)> =
+            row.iter().enumerate().filter(|(_, l)| l.is_finite()).map(|(id, l)| (id as u32, weight(*l))).collect();
+        if p.min_p > 0.0 {
+            all.retain(|(_, weight)| *weight >= f64::from(p.min_p));
+        }
+        let top_k = if p.top_k == 0 { all.len() } else { p.top_k as usize };
+        if top_k < all.len() {
+            all.select_nth_unstable_by(top_k, descending);
+            all.truncate(top_k);
+        }
+        if p.top_p < 1.0 {
+            keep_top_p(&mut all, f64::from(p.top_p));
+        }
+        all
+    }
+}
+
+fn position(row: &[f32], id: u32) -> Option<usize> {
+    Some(id as usize).filter(|at| *at < row.len())
+}
+
+fn descending(a: &(u32, f64), b: &(u32, f64)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Keeps the smallest set of best candidates whose share reaches `top_p`, at least one.
+fn keep_top_p(all: &mut Vec<(u32, f64)>, top_p: f64) {
+    let goal = all.iter().map(|(_, weight)| weight).sum::<f64>() * top_p;
+    if all.len() > HEAD {
+        all.select_nth_unstable_by(HEAD, descending);
+        let head: f64 = all[..HEAD].iter().map(|(_, weight)| weight).sum();
+        if head >= goal {
+            all.truncate(HEAD);
+        }
+    }
+    all.sort_unstable_by(descending);
+    let mut sum = 0.0;
+    let reached = all.iter().position(|(_, weight)| {
+        sum += weight;
+        sum >= goal
+    });
+    all.truncate(reached.map_or(all.len(), |at| at + 1));
+}
+
+fn best(row: &[f32]) -> Option<u32> {
+    let finite = row.iter().enumerate().filter(|(_, logit)| logit.is_finite());
+    finite
+        .fold(None, |best: Option<(usize, f32)>, (id, logit)| match best {
+            Some((_, highest)) if highest >= *logit => best,
+            _ => Some((id, *logit)),
+        })
+        .map(|(id, _)| id as u32)
+}
+
+/// Natural logarithms of the model's own probabilities, before penalties and temperature.
+fn logprobs(row: &[f32], chosen: u32, top: usize) -> Logprobs {
+    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    let log = |id: u32| (f64::from(row[id as usize] - highest) - sum.ln()) as f32;
+    let mut ids: Vec<(u32, f64)> = row.iter().enumerate().map(|(id, logit)| (id as u32, f64::from(*logit))).collect();
+    let top = top.min(ids.len());
+    if top < ids.len() {
+        ids.select_nth_unstable_by(top, descending);
+        ids.truncate(top);
+    }
+    ids.sort_unstable_by(descending);
+    Logprobs { chosen: log(chosen), top: ids.into_iter().map(|(id, _)| (id, log(id))).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: [f32; 5] = [1.0, 3.0, 2.0, f32::NEG_INFINITY, 0.0];
+
+    fn choose(params: SamplingParams, banned: &[u32]) -> Choice {
+        Sampler::new(params, 0).choose(Logits::Row(ROW.to_vec()), &[], banned).unwrap()
+    }
+
+    fn greedy() -> SamplingParams {
+        SamplingParams { temperature: 0.0, ..SamplingParams::default() }
+    }
+
+    /// Which of the five tokens are ever drawn in many tries.
+    fn drawn(params: &SamplingParams) -> Vec<u32> {
+        let mut seen: Vec<u32> =
+            (0..2000).map(|seed| choose(SamplingParams { seed: Some(seed), ..params.clone() }, &[]).id).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_best_that_is_not_banned() {
+        assert_eq!(choose(greedy(), &[]).id, 1);
+        assert_eq!(choose(greedy(), &[1]).id, 2);
+    }
+
+    #[test]
+    fn greedy_without_shifts_needs_only_the_best() {
+        assert_eq!(Sampler::new(greedy(), 0).want(false), Want::Best);
+        assert_eq!(Sampler::new(greedy(), 0).want(true), Want::Row);
+        assert_eq!(Sampler::new(SamplingParams { logprobs: Some(0), ..greedy() }, 0).want(false), Want::Row);
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_tokens() {
+        let tokens = |seed| {
+            let mut sampler = Sampler::new(SamplingParams { seed: Some(seed), ..SamplingParams::default() }, 0);
+            (0..50).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id).collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(7), tokens(7));
+        assert_ne!(tokens(7), tokens(8));
+    }
+
+    #[test]
+    fn top_k_top_p_and_min_p_bound_what_can_be_drawn() {
+        let plain = SamplingParams::default();
+        assert_eq!(drawn(&plain), [0, 1, 2, 4]);
+        assert_eq!(drawn(&SamplingParams { top_k: 2, ..plain.clone() }), [1, 2]);
+        assert_eq!(drawn(&SamplingParams { top_p: 0.5, ..plain.clone() }), [1]);
+        assert_eq!(drawn(&SamplingParams { top_p: 0.7, ..plain.clone() }), [1, 2]);
+        assert_eq!(drawn(&SamplingParams { min_p: 0.2, ..plain }), [1, 2]);
+    }
+
+    #[test]
+    fn penalties_and_biases_shift_the_choice() {
+        assert_eq!(choose(SamplingParams { logit_bias: vec![(4, 100.0)], ..greedy() }, &[]).id, 4);
+        let mut sampler = Sampler::new(SamplingParams { presence_penalty: 2.0, ..greedy() }, 0);
+        let ids: Vec<u32> = (0..3).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id).collect();
+        assert_eq!(ids, [1, 2, 0]);
+        let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 4.0, ..greedy() }, 0);
+        assert_eq!(sampler.choose(Logits::Row(ROW.to_vec()), &[1], &[]).unwrap().id, 2);
+    }
+
+    #[test]
+    fn probabilities_are_natural_logarithms_of_the_raw_row() {
+        let logprobs = choose(SamplingParams { logprobs: Some(2), ..greedy() }, &[]).logprobs.unwrap();
+        let sum: f32 = [1.0f32, 3.0, 2.0, 0.0].iter().map(|l| l.exp()).sum();
+        assert!((logprobs.chosen - (3.0 - sum.ln())).abs() < 1e-5);
+        assert_eq!(logprobs.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_row_without_a_finite_logit_is_no_choice() {
+        assert_eq!(Sampler::new(greedy(), 0).choose(Logits::Row(vec![f32::NAN; 3]), &[], &[]), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! One sequence: its tokens, how far its KV reaches, and the journey events that are its own.
+
+use std::sync::Arc;
+
+use sojourn_contract::journey::{FinishStatus, Phase, PreemptReason, ScheduleKind};
+use sojourn_journey::record::{CoreEvent, CoreRecord, Progress, Stamp};
+
+use super::request::{Request, StopMatcher};
+use super::sampling::Sampler;
+use crate::backend::SequenceId;
+use crate::recorder::Recorder;
+
+/// Names a request from its admission to its last sequence's end.
+pub type RequestId = u64;
+
+/// Who goes first: lower is more urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Urgency {
+    /// The request's priority under the priority policy, else 0.
+    pub priority: i32,
+    /// Order of arrival, and of the sequences of one request.
+    pub arrival: SequenceId,
+}
+
+/// A sequence that the scheduler has.
+pub struct Sequence {
+    pub(super) request: RequestId,
+    pub(super) index: u32,
+    pub(super) urgency: Urgency,
+    /// Prompt and output.
+    pub(super) tokens: Vec<u32>,
+    pub(super) prompt_len: usize,
+    pub(super) max_tokens: usize,
+    pub(super) min_tokens: usize,
+    pub(super) stop_token_ids: Vec<u32>,
+    pub(super) stop_matcher: Option<Box<dyn StopMatcher>>,
+    pub(super) sampler: Sampler,
+    /// KV blocks that it holds.
+    pub(super) blocks: Vec<u32>,
+    /// Tokens from the front whose KV is valid.
+    pub(super) computed: usize,
+    /// Most tokens whose KV ever was valid.
+    pub(super) high_water: usize,
+    pub(super) num_preemptions: u32,
+    pub(super) was_scheduled: bool,
+    /// The backend works on it right now.
+    pub(super) in_flight: bool,
+    /// Step of its last turn, for fairness.
+    pub(super) last_turn: u64,
+    recorder: Option<Arc<Recorder>>,
+    records: Vec<CoreRecord>,
+}
+
+impl Sequence {
+    /// The sequence of this index of a request.
+    pub(super) fn new(request_id: RequestId, index: u32, urgency: Urgency, request: &mut Request) -> Self {
+        let matcher = if request.stop_matchers.is_empty() { None } else { Some(request.stop_matchers.remove(0)) };
+        Self {
+            request: request_id,
+            index,
+            urgency,
+            tokens: request.prompt.to_vec(),
+            prompt_len: request.prompt.len(),
+            max_tokens: request.max_tokens as usize,
+            min_tokens: request.min_tokens as usize,
+            stop_token_ids: request.stop_token_ids.clone(),
+            stop_matcher: matcher,
+            sampler: Sampler::new(request.sampling.clone(), index),
+            blocks: Vec::new(),
+            computed: 0,
+            high_water: 0,
+            num_preemptions: 0,
+            was_scheduled: false,
+            in_flight: false,
+            last_turn: 0,
+            recorder: request.recorder.clone(),
+            records: Vec::new(),
+        }
+    }
+
+    /// Tokens generated.
+    pub(super) fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// Tokens whose KV is still to be computed; the sequence decodes when it is one.
+    pub(super) fn pending(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Tokens that may not be chosen next: stops, before `min_tokens`.
+    pub(super) fn banned(&self) -> &[u32] {
+        if self.generated() < self.min_tokens { &self.stop_token_ids } else { &[] }
+    }
+
+    /// How the sequence ends with the token that was just added, if it does.
+    pub(super) fn ends_with(&mut self, token: u32) -> Option<FinishStatus> {
+        let text_stops = self.stop_matcher.as_mut().is_some_and(|matcher| matcher.push(token));
+        let may_stop = self.generated() > self.min_tokens;
+        match () {
+            () if may_stop && (self.stop_token_ids.contains(&token) || text_stops) => Some(FinishStatus::Stopped),
+            () if self.generated() >= self.max_tokens => Some(FinishStatus::Length),
+            () => None,
+        }
+    }
+
+    // === the journey ===
+
+    pub(super) fn record_queued(&mut self, at: Stamp, step: u64) {
+        self.record(at, step, CoreEvent::Queued);
+    }
+
+    pub(super) fn record_scheduled(&mut self, at: Stamp, step: u64) {
+        let resume = std::mem::replace(&mut self.was_scheduled, true);
+        let (kind, cached, recomputed) = match resume {
+            false => (ScheduleKind::First, 0, 0),
+            true => (ScheduleKind::Resume, self.computed, self.high_water - self.computed),
+        };
+        self.record(
+            at,
+            step,
+            CoreEvent::Scheduled { kind, cached_tokens: count(cached), recomputed_tokens: count(recomputed) },
+        );
+    }
+
+    pub(super) fn record_first_token(&mut self, at: Stamp, step: u64) {
+        self.record(at, step, CoreEvent::FirstToken);
+    }
+
+    pub(super) fn record_preempted(&mut self, at: Stamp, step: u64, reason: PreemptReason) {
+        self.num_preemptions += 1;
+        self.record(at, step, CoreEvent::Preempted(reason));
+    }
+
+    /// Records the end and hands the events over.
+    pub(super) fn record_finished(&mut self, at: Stamp, step: u64, status: FinishStatus) {
+        self.record(at, step, CoreEvent::Finished(status));
+        if let Some(recorder) = self.recorder.take() {
+            recorder.core(self.index as usize, std::mem::take(&mut self.records));
+        }
+    }
+
+    fn record(&mut self, at: Stamp, step: u64, event: CoreEvent) {
+        if self.recorder.is_some() {
+            let progress = self.progress(step);
+            self.records.push(CoreRecord { at, event, progress });
+        }
+    }
+
+    fn progress(&self, step: u64) -> Progress {
+        let phase = match (self.was_scheduled, self.generated()) {
+            (false, _) => Phase::Waiting,
+            (true, 0) => Phase::Prefill,
+            (true, _) => Phase::Decode,
+        };
+        Progress {
+            phase,
+            prefill_done: count(self.high_water.min(self.prompt_len)),
+            prefill_total: count(self.prompt_len),
+            decode_done: count(self.generated()),
+            decode_max: count(self.max_tokens),
+            step,
+            num_preemptions: self.num_preemptions,
+        }
+    }
+}
+
+fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}

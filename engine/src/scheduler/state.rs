@@ -1,0 +1,293 @@
+//! What the scheduler knows and decides. A pure state machine: time is an argument, work is an answer, and there is no
+//! client, clock or channel in it. [`State::admit`] and [`State::cancel`] come at any time, [`State::plan`] and
+//! [`State::complete`] in turns around each of the backend's steps.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sojourn_contract::journey::{FinishStatus, PreemptReason};
+use sojourn_journey::record::{ApiEvent, Stamp};
+
+use super::blocks::BlockPool;
+use super::plan::Turns;
+use super::request::{Finished, Load, Refusal, Request, Token, Update};
+use super::sequence::{RequestId, Sequence, Urgency};
+use crate::backend::{Caps, Logits, SequenceId, StepError, Work};
+
+/// What bounds the scheduler; the backend's capabilities besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sequences in the running set at most.
+    pub max_num_seqs: usize,
+    /// Prompt tokens in one step at most.
+    pub max_num_batched_tokens: usize,
+    /// Sequences that may wait.
+    pub max_queue_size: usize,
+    /// Who goes first.
+    pub policy: Policy,
+}
+
+/// Who goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Policy {
+    /// In order of arrival.
+    Fcfs,
+    /// By the request's `priority`, lower first, then in order of arrival.
+    Priority,
+}
+
+/// The backend's next step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Number of the step, from 1.
+    pub number: u64,
+    /// At least one sequence's work.
+    pub work: Vec<Work>,
+}
+
+/// The scheduler's state.
+pub struct State {
+    pub(super) limits: Limits,
+    pub(super) caps: Caps,
+    pub(super) pool: BlockPool,
+    pub(super) sequences: HashMap<SequenceId, Sequence>,
+    /// By urgency; preempted sequences among them may still hold blocks.
+    pub(super) waiting: BTreeMap<Urgency, SequenceId>,
+    pub(super) running: BTreeMap<Urgency, SequenceId>,
+    /// Sequences of each request that have not ended.
+    requests: HashMap<RequestId, Vec<SequenceId>>,
+    pub(super) turns: Turns,
+    pub(super) step: u64,
+    next_sequence: SequenceId,
+    next_request: RequestId,
+    released: Vec<SequenceId>,
+    updates: Vec<(RequestId, Update)>,
+    accepting: bool,
+}
+
+impl State {
+    /// An idle scheduler.
+    pub fn new(limits: Limits, caps: Caps) -> Self {
+        Self {
+            limits,
+            caps,
+            pool: BlockPool::new(caps.kv_blocks, caps.kv_block_tokens),
+            sequences: HashMap::new(),
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            requests: HashMap::new(),
+            turns: Turns::default(),
+            step: 0,
+            next_sequence: 0,
+            next_request: 0,
+            released: Vec::new(),
+            updates: Vec::new(),
+            accepting: true,
+        }
+    }
+
+    /// How much there is to do.
+    pub fn load(&self) -> Load {
+        Load { waiting: self.waiting.len(), running: self.running.len() }
+    }
+
+    /// Tokens that can be held, and tokens that running and preempted sequences hold, as whole blocks.
+    pub fn kv_usage(&self) -> (usize, usize) {
+        (self.pool.tokens(self.pool.total()), self.pool.tokens(self.pool.total() - self.pool.free()))
+    }
+
+    /// Nothing runs and nothing waits.
+    pub fn is_idle(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// A request has sequences that have not ended.
+    pub fn has(&self, request: RequestId) -> bool {
+        self.requests.contains_key(&request)
+    }
+
+    /// Refuses every later request.
+    pub fn close(&mut self) {
+        self.accepting = false;
+    }
+
+    /// Queues a request, or says why not.
+    pub fn admit(&mut self, now: Stamp, mut request: Request) -> Result<RequestId, Refusal> {
+        self.check(&request)?;
+        let id = self.next_request;
+        self.next_request += 1;
+        if let Some(recorder) = &request.recorder {
+            recorder.handed_off(request.sequences as usize);
+            recorder.api(now, ApiEvent::HandoffToCore);
+        }
+        for index in 0..request.sequences {
+            let sequence_id = self.next_sequence;
+            self.next_sequence += 1;
+            let priority = if self.limits.policy == Policy::Priority { request.priority } else { 0 };
+            let urgency = Urgency { priority, arrival: sequence_id };
+            let mut sequence = Sequence::new(id, index, urgency, &mut request);
+            sequence.record_queued(now, self.step);
+            self.sequences.insert(sequence_id, sequence);
+            self.waiting.insert(urgency, sequence_id);
+            self.requests.entry(id).or_default().push(sequence_id);
+        }
+        Ok(id)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
+        if !self.accepting {
+            return Err(Refusal::ShuttingDown);
+        }
+        let needed = request.prompt.len() + request.max_tokens as usize;
+        if self.pool.needed(needed) > self.pool.total() {
+            return Err(Refusal::NeverFits { needed, available: self.pool.tokens(self.pool.total()) });
+        }
+        let seats = self.limits.max_num_seqs.saturating_sub(self.running.len());
+        if self.waiting.len() + request.sequences as usize > self.limits.max_queue_size + seats {
+            return Err(Refusal::QueueFull { waiting: self.waiting.len() });
+        }
+        Ok(())
+    }
+
+    /// Ends what is left of a request: its client is gone.
+    pub fn cancel(&mut self, now: Stamp, request: RequestId) {
+        for sequence in self.requests.get(&request).cloned().unwrap_or_default() {
+            self.finish(now, sequence, FinishStatus::Aborted, None);
+        }
+    }
+
+    /// Ends everything.
+    pub fn cancel_all(&mut self, now: Stamp) {
+        let mut requests: Vec<RequestId> = self.requests.keys().copied().collect();
+        requests.sort_unstable();
+        for request in requests {
+            self.cancel(now, request);
+        }
+    }
+
+    /// Ends everything with an error: the backend is not coming back.
+    pub fn fail_all(&mut self, now: Stamp, error: &str) {
+        let mut all: Vec<SequenceId> = self.requests.values().flatten().copied().collect();
+        all.sort_unstable();
+        for sequence in all {
+            self.finish(now, sequence, FinishStatus::Error, Some(error.to_owned()));
+        }
+    }
+
+    /// Takes the answer to the step that [`State::plan`] gave.
+    pub fn complete(&mut self, now: Stamp, step: &Step, answer: Result<Vec<Logits>, StepError>) {
+        for work in &step.work {
+            if let Some(sequence) = self.sequences.get_mut(&work.sequence) {
+                sequence.in_flight = false;
+            }
+        }
+        match answer {
+            Ok(rows) => {
+                for (work, logits) in step.work.iter().zip(rows) {
+                    self.advance(now, work, logits);
+                }
+            }
+            Err(error) => {
+                for work in &step.work {
+                    self.finish(now, work.sequence, FinishStatus::Error, Some(error.to_string()));
+                }
+            }
+        }
+        self.bury(step);
+    }
+
+    fn advance(&mut self, now: Stamp, work: &Work, logits: Logits) {
+        if !self.is_live(work.sequence) {
+            return;
+        }
+        let step = self.step;
+        let Some(sequence) = self.sequences.get_mut(&work.sequence) else { return };
+        sequence.computed = work.start as usize + work.tokens.len();
+        sequence.high_water = sequence.high_water.max(sequence.computed);
+        if sequence.pending() > 0 {
+            return;
+        }
+        if sequence.max_tokens == 0 {
+            return self.finish(now, work.sequence, FinishStatus::Length, None);
+        }
+        let banned = sequence.banned().to_vec();
+        let Some(choice) = sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) else {
+            let error = "the model gave no finite logit".to_owned();
+            return self.finish(now, work.sequence, FinishStatus::Error, Some(error));
+        };
+        sequence.tokens.push(choice.id);
+        if sequence.generated() == 1 {
+            sequence.record_first_token(now, step);
+        }
+        let end = sequence.ends_with(choice.id);
+        let stop = end == Some(FinishStatus::Stopped) && sequence.stop_token_ids.contains(&choice.id);
+        let token = Token { sequence: sequence.index, id: choice.id, stop, logprobs: choice.logprobs };
+        self.updates.push((sequence.request, Update::Token(token)));
+        if let Some(status) = end {
+            self.finish(now, work.sequence, status, None);
+        }
+    }
+
+    fn is_live(&self, sequence: SequenceId) -> bool {
+        self.sequences.get(&sequence).is_some_and(|s| self.requests.get(&s.request).is_some_and(|of| of.contains(&sequence)))
+    }
+
+    /// Ends a sequence that is live; one that the backend works on keeps its blocks until that step is complete.
+    fn finish(&mut self, now: Stamp, id: SequenceId, status: FinishStatus, error: Option<String>) {
+        if !self.is_live(id) {
+            return;
+        }
+        let step = self.step;
+        let Some(sequence) = self.sequences.get_mut(&id) else { return };
+        sequence.record_finished(now, step, status);
+        let finished = Finished { sequence: sequence.index, status, cached_tokens: 0, error };
+        self.updates.push((sequence.request, Update::Finished(finished)));
+        self.waiting.remove(&sequence.urgency);
+        self.running.remove(&sequence.urgency);
+        let (request, in_flight) = (sequence.request, sequence.in_flight);
+        if let Some(of_request) = self.requests.get_mut(&request) {
+            of_request.retain(|other| *other != id);
+            if of_request.is_empty() {
+                self.requests.remove(&request);
+            }
+        }
+        if !in_flight {
+            self.remove(id);
+        }
+    }
+
+    /// Removes what ended while the backend worked on it.
+    fn bury(&mut self, step: &Step) {
+        for work in &step.work {
+            if !self.is_live(work.sequence) {
+                self.remove(work.sequence);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: SequenceId) {
+        if let Some(mut sequence) = self.sequences.remove(&id) {
+            self.pool.take_all_back(&mut sequence.blocks);
+            self.released.push(id);
+        }
+    }
+
+    /// Moves a running sequence back to the waiting ones; it keeps its blocks while nobody needs them.
+    pub(super) fn preempt(&mut self, now: Stamp, id: SequenceId, reason: PreemptReason) {
+        let step = self.step;
+        if let Some(sequence) = self.sequences.get_mut(&id) {
+            self.running.remove(&sequence.urgency);
+            self.waiting.insert(sequence.urgency, id);
+            sequence.record_preempted(now, step, reason);
+        }
+    }
+
+    /// What happened since the last call, in order.
+    pub fn take_updates(&mut self) -> Vec<(RequestId, Update)> {
+        std::mem::take(&mut self.updates)
+    }
+
+    /// Sequences that the backend may forget, since the last call.
+    pub fn take_released(&mut self) -> Vec<SequenceId> {
+        std::mem::take(&mut self.released)
+    }
+}

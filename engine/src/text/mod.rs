@@ -1,0 +1,89 @@
+//! The model's text side: chat template, tokenizer, incremental detokenizer, stop strings. Pure: no I/O, no clock; every
+//! method may be called from any thread, and the slow ones (`chat_prompt`, `encode`) belong on a blocking pool.
+
+pub mod bytes;
+pub mod decode;
+pub mod stop;
+pub mod template;
+
+use std::sync::Arc;
+
+use tokenizers::Tokenizer;
+
+pub use decode::Decoder;
+pub use template::{ChatOptions, ChatTemplate};
+
+use crate::scheduler::request::StopMatcher;
+use stop::{StopFilter, StopOnText};
+
+/// What a request's text cannot be turned into, or a model's files cannot give.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// The template itself refused the messages (`raise_exception`).
+    #[error("{0}")]
+    Rejected(String),
+    /// The messages do not fit the template.
+    #[error("the model's chat template cannot render these messages: {0}")]
+    Render(String),
+    /// The model has no chat template.
+    #[error("the model has no chat template; use /v1/completions, or start the engine with --chat-template")]
+    NoTemplate,
+    /// The template is not one that can be compiled.
+    #[error("the model's chat template is wrong: {0}")]
+    BadTemplate(String),
+    /// The tokenizer failed.
+    #[error("the text cannot be tokenized: {0}")]
+    Tokenize(String),
+}
+
+/// The text side of one model.
+pub struct Text {
+    tokenizer: Arc<Tokenizer>,
+    template: Option<ChatTemplate>,
+    eos_token_ids: Vec<u32>,
+    vocab_size: u32,
+}
+
+impl Text {
+    /// Puts a model's text side together.
+    pub fn new(tokenizer: Arc<Tokenizer>, template: Option<ChatTemplate>, eos_token_ids: Vec<u32>) -> Self {
+        let vocab_size = u32::try_from(tokenizer.get_vocab_size(true)).unwrap_or(u32::MAX);
+        Self { tokenizer, template, eos_token_ids, vocab_size }
+    }
+
+    /// Renders messages (OpenAI's shape, content as text) into the prompt that the model was trained on.
+    pub fn chat_prompt(&self, messages: &[serde_json::Value], options: &ChatOptions) -> Result<String, TextError> {
+        self.template.as_ref().ok_or(TextError::NoTemplate)?.render(messages, options)
+    }
+
+    /// Token ids of a text. A chat prompt already has its special tokens, a plain one gets them.
+    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
+        let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
+        encoding.map(|e| e.get_ids().to_vec()).map_err(|error| TextError::Tokenize(error.to_string()))
+    }
+
+    /// A new incremental detokenizer, which leaves special tokens out.
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new(self.tokenizer.clone())
+    }
+
+    /// Ends a sequence on stop strings.
+    pub fn stop_matcher(&self, stop: &[String]) -> Box<dyn StopMatcher> {
+        Box::new(StopOnText::new(self.decoder(), StopFilter::new(stop.to_vec())))
+    }
+
+    /// Tokens that end a sequence.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        &self.eos_token_ids
+    }
+
+    /// Token ids are below this.
+    pub fn vocab_size(&self) -> u32 {
+        self.vocab_size
+    }
+
+    /// The text of one token, also of a special one, with U+FFFD for what is no whole character.
+    pub fn token_text(&self, id: u32) -> String {
+        self.tokenizer.decode(&[id], false).unwrap_or_default()
+    }
+}
