@@ -29,7 +29,10 @@ impl Namespace {
         let enforce: BTreeMap<&str, &str> = [("pod-security.kubernetes.io/enforce", "restricted")].into();
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": enforce}});
         let apply = PatchParams::apply(FIELD_MANAGER).force();
-        namespaces.patch(name, &apply, &Patch::Apply(&object)).await.with_context(|| format!("cannot create namespace {name}"))?;
+        namespaces
+            .patch(name, &apply, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("cannot create namespace {name}"))?;
         Ok(Self { client: client.clone(), name: name.to_owned() })
     }
 

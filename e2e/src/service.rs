@@ -50,7 +50,10 @@ impl Namespace {
         object["metadata"]["namespace"] = json!(self.name);
         let name = object["metadata"]["name"].as_str().context("the manifest has no name")?.to_owned();
         let services: Api<InferenceService> = Api::namespaced(self.client.clone(), &self.name);
-        let strictly = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply(FIELD_MANAGER).force() };
+        let strictly = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::apply(FIELD_MANAGER).force()
+        };
         services.patch(&name, &strictly, &Patch::Apply(&object)).await?;
         Ok(Service { client: self.client.clone(), namespace: self.name.clone(), name })
     }
@@ -136,7 +139,8 @@ impl Service {
     pub async fn containers(&self) -> Result<Containers> {
         let pod = self.pod().await?;
         let status = pod.status.context("the pod has no status")?;
-        let statuses = status.init_container_statuses.into_iter().flatten().chain(status.container_statuses.into_iter().flatten());
+        let statuses =
+            status.init_container_statuses.into_iter().flatten().chain(status.container_statuses.into_iter().flatten());
         let containers = statuses.map(|c| (c.name, c.restart_count, c.container_id.unwrap_or_default())).collect();
         Ok(Containers { pod_uid: pod.metadata.uid.unwrap_or_default(), containers })
     }

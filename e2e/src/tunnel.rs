@@ -32,7 +32,8 @@ impl Tunnel {
         let labels = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let ready = pods.list(&ListParams::default().labels(&labels)).await?.items.into_iter().find(is_ready);
-        let pod = ready.and_then(|pod| pod.metadata.name).with_context(|| format!("no pod of {namespace}/{service} is ready"))?;
+        let pod =
+            ready.and_then(|pod| pod.metadata.name).with_context(|| format!("no pod of {namespace}/{service} is ready"))?;
         Self::to_pod(client, namespace, &pod, port).await
     }
 

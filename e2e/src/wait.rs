@@ -17,7 +17,12 @@ pub enum Look<T> {
 
 /// Looks again and again until the condition holds; after `patience` the last look's reason is the error. `on_change` hears
 /// each new reason.
-pub async fn until<T, F>(what: &str, patience: Duration, mut on_change: impl FnMut(&str), mut look: impl FnMut() -> F) -> Result<T>
+pub async fn until<T, F>(
+    what: &str,
+    patience: Duration,
+    mut on_change: impl FnMut(&str),
+    mut look: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<Look<T>>>,
 {

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use sojourn_e2e::release;
 use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own, install_tls_provider, node::first_process};
 
 /// A real one-node Kubernetes on this machine, without Docker.
@@ -59,6 +60,8 @@ enum Subcommands {
         #[arg(value_enum)]
         which: Vec<Own>,
     },
+    /// Install the operator's chart, or bring it up to date.
+    Install,
     /// Install what the machine lacks and build what the cache lacks, and no more.
     Prepare,
     /// The node itself; `up` starts it.
@@ -124,6 +127,12 @@ async fn perform(sandbox: Sandbox, command: Subcommands) -> Result<ExitCode> {
         Subcommands::Jaeger => println!("{}", sandbox.connect(&progress).await?.jaeger_url()),
         Subcommands::Load { image } => load(&sandbox, &image, &progress).await?,
         Subcommands::Images { which } => images(&sandbox, which, &progress).await?,
+        Subcommands::Install => {
+            let cluster = sandbox.connect(&progress).await?;
+            let step = progress.step("installing the operator with Helm");
+            release::install(&cluster).await?;
+            step.done();
+        }
         Subcommands::Prepare => {
             sandbox.install_prerequisites(&progress).await?;
             sandbox.prepare(&progress).await?;

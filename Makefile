@@ -1,0 +1,79 @@
+# The only task list. `make` prints it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/debug
+SCENARIOS := \
+  traces_a_request_end_to_end \
+  keeps_errors_and_drops_the_rest_at_rate_zero \
+  serves_while_the_collector_is_broken \
+  changes_sampling_without_a_restart \
+  reports_why_it_is_not_ready \
+  deletes_cleanly
+
+.PHONY: help
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+# === what users run ===
+
+.PHONY: demo
+demo: build model ## The whole product once through, on a sandbox cluster that stays up
+	@$(BIN)/demo
+
+.PHONY: test
+test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
+
+.PHONY: down
+down: build ## Remove the sandbox cluster; what was built stays cached
+	@$(BIN)/sandbox down
+
+# === parts of them ===
+
+.PHONY: prepare
+prepare: ## Put the patched mistralrs-core into vendor/; cargo needs it
+	@engine/mistralrs/prepare.sh
+
+.PHONY: build
+build: prepare ## Compile everything
+	cargo build --bins
+
+.PHONY: lint
+lint: prepare ## Check format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: unit
+unit: prepare ## Tests that need no root and no cluster
+	cargo test
+
+.PHONY: model
+model: build ## Make the test model
+	@$(BIN)/sojourn-models smollm > /dev/null
+
+.PHONY: up
+up: build model ## Bring the sandbox cluster up, with our images and the operator in it
+	@$(BIN)/sandbox up
+	@$(BIN)/sandbox images
+	@$(BIN)/sandbox install
+
+.PHONY: scenarios
+scenarios: up ## Run the scenarios on the sandbox cluster
+	cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+
+.PHONY: status
+status: build ## Say what runs of the sandbox
+	@$(BIN)/sandbox status
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: golden
+golden: prepare ## Rewrite generated and golden files
+	UPDATE_GOLDEN=1 cargo test --workspace
+
+.PHONY: deny
+deny: ## Check bans, licences and sources with cargo-deny
+	cargo deny check bans licenses sources
