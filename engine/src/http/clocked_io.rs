@@ -117,3 +117,6 @@ impl Timer {
         self.0 = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

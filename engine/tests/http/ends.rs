@@ -86,6 +86,49 @@ async fn a_client_that_stops_reading_is_given_up() {
     drop(client);
 }
 
+/// An answer of megabytes, and a client that has only looked at its first byte.
+async fn half_delivered(setup: Setup) -> (super::engine::Engine, TcpStream) {
+    let mut engine = setup.start().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = socket.connect(engine.address).await.unwrap();
+    let more = json!({"max_tokens": 400, "n": 8, "logprobs": 20, "ignore_eos": true});
+    client.write_all(&raw_post(PATH, &completion_body("x", more))).await.unwrap();
+    client.peek(&mut [0]).await.unwrap();
+    engine.load(0, 0).await;
+    engine.assert_no_journey();
+    (engine, client)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_departs_when_the_kernel_has_all_of_it() {
+    let (mut engine, mut client) = half_delivered(Setup::default()).await;
+    let reading = tokio::spawn(async move { tokio::io::copy(&mut client, &mut tokio::io::sink()).await });
+    let told = engine.journey().await;
+    reading.abort();
+    assert_eq!(told.end(), (Outcome::Ok, None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_during_the_delivery_is_aborted_there() {
+    let (mut engine, client) = half_delivered(Setup::default()).await;
+    drop(client);
+    let told = engine.journey().await;
+    let reason = Some(AbortReason::ClientDisconnect);
+    assert_eq!(told.end(), (Outcome::Aborted, reason, Some(AbortPhase::Delivery)));
+    assert_eq!(told.finished(), ["Finished(Length)"; 8]);
+    assert_eq!(told.attribute(attribute::HTTP_RESPONSE_STATUS_CODE).as_deref(), Some("200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stalls_during_the_delivery_is_aborted_there() {
+    let mut setup = Setup::default();
+    setup.settings.client_stall_timeout = Duration::from_millis(300);
+    let (mut engine, _client) = half_delivered(setup).await;
+    let told = engine.journey().await;
+    assert_eq!(told.end(), (Outcome::Aborted, Some(AbortReason::ClientStalled), Some(AbortPhase::Delivery)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_upload_is_a_disconnect_and_no_wrong_request() {
     let mut engine = Setup::default().start().await;
