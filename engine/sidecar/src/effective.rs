@@ -29,6 +29,12 @@ impl Credentials {
     fn value(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
+
+    /// The key whose file has this path.
+    fn key_of_path<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let dir = Some(self.dir.as_str()).filter(|dir| !dir.is_empty())?;
+        path.strip_prefix(dir)?.strip_prefix('/')
+    }
 }
 
 /// One destination of the file: an exporter that the operator made from it.
@@ -79,15 +85,15 @@ pub enum Refusal {
     NotJson(#[from] serde_json::Error),
 }
 
-/// Makes the collector's configuration from the mounted file and the credentials.
-pub fn render(mounted: &str, credentials: &Credentials) -> Result<Effective, Refusal> {
+/// Makes the collector's configuration from the mounted file and the credentials, without these exporters.
+pub fn render(mounted: &str, credentials: &Credentials, without: &BTreeSet<String>) -> Result<Effective, Refusal> {
     let mut root: Value = serde_yaml::from_str(mounted)?;
     root.apply_merge()?;
     let sections = root.as_mapping_mut().ok_or(Refusal::NotAMapping)?;
-    let mut filler = Filler { credentials, used: Vec::new() };
+    let mut filler = Filler { credentials, used: BTreeMap::new() };
 
     let mut routes = Vec::new();
-    let mut left_out = BTreeSet::new();
+    let mut left_out = without.clone();
     for (section, content) in sections.iter_mut() {
         match (section.as_str(), content.as_mapping_mut()) {
             (Some("exporters"), Some(exporters)) => {
@@ -112,25 +118,23 @@ pub fn render(mounted: &str, credentials: &Credentials) -> Result<Effective, Ref
     leave_out(sections, &left_out);
 
     let text = serde_json::to_string_pretty(&root)?;
-    let named_files = credentials.values.iter().filter(|(key, _)| mounted.contains(&format!("{}/{key}", credentials.dir)));
-    let mut content = Sha256::new_with_prefix(&text);
-    for (key, value) in named_files {
-        content.update(format!("\0{key}\0{value}"));
-        filler.used.push(value.clone());
-    }
+    let content = filler
+        .used
+        .iter()
+        .fold(Sha256::new_with_prefix(&text), |content, (key, value)| content.chain_update(format!("\0{key}\0{value}")));
     Ok(Effective {
         revision: digits(Sha256::digest(mounted)),
         fingerprint: digits(content.finalize()),
         text,
         routes,
-        scrubber: Scrubber::new(filler.used),
+        scrubber: Scrubber::new(filler.used.into_values().collect()),
     })
 }
 
 /// Puts the values of the credentials where the mounted file asks for them.
 struct Filler<'a> {
     credentials: &'a Credentials,
-    used: Vec<String>,
+    used: BTreeMap<String, String>,
 }
 
 impl Filler<'_> {
@@ -144,20 +148,33 @@ impl Filler<'_> {
     fn visit(&mut self, node: &mut Value, missing: &mut BTreeSet<String>) {
         match node {
             Value::Mapping(mapping) => match secret_key(mapping).map(str::to_owned) {
-                Some(key) => match self.credentials.value(&key) {
-                    Some(value) => {
-                        self.used.push(value.to_owned());
-                        // The collector would expand `${...}` and `$NAME`.
+                // The collector would expand `${...}` and `$NAME`.
+                Some(key) => {
+                    if let Some(value) = self.take(&key, missing) {
                         *node = Value::String(value.replace('$', "$$"));
                     }
-                    None => drop(missing.insert(key)),
-                },
+                }
                 None => mapping.values_mut().for_each(|value| self.visit(value, missing)),
             },
+            Value::String(text) => {
+                if let Some(key) = self.credentials.key_of_path(text) {
+                    self.take(key, missing);
+                }
+            }
             Value::Sequence(items) => items.iter_mut().for_each(|item| self.visit(item, missing)),
             Value::Tagged(tagged) => self.visit(&mut tagged.value, missing),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+
+    /// A credential that the configuration asks for, by its key or by the path of its file.
+    fn take(&mut self, key: &str, missing: &mut BTreeSet<String>) -> Option<&str> {
+        let value = self.credentials.value(key);
+        match value {
+            Some(value) => drop(self.used.insert(key.to_owned(), value.to_owned())),
+            None => drop(missing.insert(key.to_owned())),
+        }
+        value
     }
 }
 

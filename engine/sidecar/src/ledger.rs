@@ -21,7 +21,7 @@ struct Account {
     sent: Counter,
     send_failed: Counter,
     enqueue_failed: Counter,
-    dropped_at_stop: u64,
+    given_up: u64,
     queue_size: u64,
     queue_capacity: u64,
     last_sent: Option<Instant>,
@@ -51,9 +51,9 @@ impl Ledger {
         self.accounts.entry(exporter.to_owned()).or_default().last_error = Some(complaint.text.clone());
     }
 
-    /// Counts spans that a stopping collector gave up: nobody asks for its metrics any more.
-    pub fn drop_at_stop(&mut self, exporter: &str, spans: u64) {
-        self.accounts.entry(exporter.to_owned()).or_default().dropped_at_stop += spans;
+    /// Counts spans that were given up and that no metric counts as failed.
+    pub fn give_up(&mut self, exporter: &str, spans: u64) {
+        self.accounts.entry(exporter.to_owned()).or_default().given_up += spans;
     }
 
     /// The account of a destination.
@@ -64,7 +64,7 @@ impl Ledger {
             name: route.destination.clone(),
             missing_keys: route.missing_keys.clone(),
             sent_spans: account.sent.total,
-            failed_spans: account.send_failed.total + account.enqueue_failed.total + account.dropped_at_stop,
+            failed_spans: account.send_failed.total + account.enqueue_failed.total + account.given_up,
             queue_size: account.queue_size,
             queue_capacity: account.queue_capacity,
             seconds_since_sent: account.last_sent.map(|at| now.saturating_duration_since(at).as_secs()),
@@ -150,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn spans_dropped_at_a_stop_are_failed_ones() {
+    fn spans_that_only_the_log_tells_of_are_failed_ones() {
         let (mut ledger, now) = (Ledger::default(), Instant::now());
         ledger.enter(&sample(0, 2, 0), now);
-        ledger.drop_at_stop(EXPORTER, 3);
+        ledger.give_up(EXPORTER, 3);
         assert_eq!(ledger.destination(&route(), now).failed_spans, 5);
     }
 

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// Longest text that is remembered, bytes.
 const LONGEST: usize = 1024;
 
+/// Message of an exporter whose next hop answered with a success and threw spans away.
+const PARTIAL_SUCCESS: &str = "Partial success";
+
 /// An error that the collector told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
@@ -15,8 +18,10 @@ pub struct Complaint {
     pub component: Option<String>,
     /// What went wrong, for people.
     pub text: String,
-    /// Spans that were given up with it.
+    /// Spans that were given up with it; the collector's metrics count them as failed as long as it runs.
     pub dropped_spans: u64,
+    /// Spans that the next hop took and threw away; the collector's metrics count them as sent.
+    pub rejected_spans: u64,
 }
 
 /// Reads lines in their order; plain text that explains an error goes over several.
@@ -39,12 +44,17 @@ impl Reader {
         } else if let Some(error) = line.strip_prefix("Error: ") {
             self.plain = Some(error.to_owned());
         } else if line.starts_with("panic: ") || line.starts_with("fatal error: ") {
-            return Some(Complaint { component: None, text: bounded(line), dropped_spans: 0 });
+            return Some(Complaint::plain(line));
         } else {
             return None;
         }
-        let plain = self.plain.as_deref()?;
-        Some(Complaint { component: None, text: bounded(plain), dropped_spans: 0 })
+        self.plain.as_deref().map(Complaint::plain)
+    }
+}
+
+impl Complaint {
+    fn plain(text: &str) -> Self {
+        Self { component: None, text: bounded(text), dropped_spans: 0, rejected_spans: 0 }
     }
 }
 
@@ -52,18 +62,20 @@ impl Reader {
 fn structured(fields: &serde_json::Map<String, Value>) -> Option<Complaint> {
     let text = |key: &str| fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let severe = matches!(text("level"), Some("error" | "dpanic" | "panic" | "fatal"));
-    let error = text("error");
-    if !severe && error.is_none() {
+    let message = text("msg").unwrap_or_default().trim_end_matches('.');
+    let is_partial = message.starts_with(PARTIAL_SUCCESS);
+    let error = if is_partial { text("message") } else { text("error") };
+    if !severe && !is_partial && error.is_none() {
         return None;
     }
-    let message = text("msg").unwrap_or_default().trim_end_matches('.');
     let told = error.map_or_else(|| message.to_owned(), |error| format!("{message}: {error}"));
     let of_spans = text("otelcol.signal").is_none_or(|signal| signal == "traces");
-    let dropped = fields.get("dropped_items").and_then(Value::as_u64).filter(|_| of_spans);
+    let count = |key: &str| fields.get(key).and_then(Value::as_u64).filter(|_| of_spans).unwrap_or(0);
     Some(Complaint {
         component: text("otelcol.component.id").or_else(|| text("id")).map(str::to_owned),
         text: bounded(&told),
-        dropped_spans: dropped.unwrap_or(0),
+        dropped_spans: count("dropped_items"),
+        rejected_spans: count("dropped_spans"),
     })
 }
 
@@ -143,6 +155,14 @@ mod tests {
         };
         assert_eq!(read(&[&line("traces")]).unwrap().dropped_spans, 7);
         assert_eq!(read(&[&line("metrics")]).unwrap().dropped_spans, 0);
+    }
+
+    #[test]
+    fn a_partial_success_is_an_error_with_its_spans() {
+        let line = r#"{"level":"warn","msg":"Partial success response","otelcol.component.id":"otlp_grpc/tempo-01234567","otelcol.signal":"traces","message":"trace too large","dropped_spans":4}"#;
+        let complaint = read(&[line]).unwrap();
+        assert_eq!(complaint.text, "Partial success response: trace too large");
+        assert_eq!((complaint.dropped_spans, complaint.rejected_spans), (0, 4));
     }
 
     #[test]

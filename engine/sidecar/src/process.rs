@@ -30,11 +30,20 @@ pub enum Word {
     Closed(Pid),
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// For people: `exit status 1`, `signal SIGKILL`.
+    pub text: String,
+    /// It ended by a fault of its own, and not because somebody, or the kernel for want of memory, ended it.
+    pub is_fault: bool,
+}
+
 /// A started collector.
 #[derive(Debug)]
 pub struct Process {
     leader: Pid,
-    status: Option<String>,
+    ending: Option<Ending>,
     gone_since: Option<Instant>,
     log_is_open: bool,
 }
@@ -66,7 +75,7 @@ impl Process {
         if let Some(log) = log {
             std::thread::Builder::new().name("collector-log".into()).spawn(move || pass_on(log, &scrubber, &words, leader))?;
         }
-        Ok(Self { leader, status: None, gone_since: None, log_is_open })
+        Ok(Self { leader, ending: None, gone_since: None, log_is_open })
     }
 
     /// The process group, which has the leader's number.
@@ -84,10 +93,10 @@ impl Process {
     }
 
     /// Takes note that a process ended; answers whether it was the leader.
-    pub fn ended(&mut self, pid: Pid, status: &str) -> bool {
+    pub fn ended(&mut self, pid: Pid, ending: &Ending) -> bool {
         let is_leader = pid == self.leader;
         if is_leader {
-            self.status = Some(status.to_owned());
+            self.ending = Some(ending.clone());
         }
         is_leader
     }
@@ -100,24 +109,29 @@ impl Process {
     }
 
     /// How the leader ended, once nobody of the group is left and the log was read.
-    pub fn last_status(&mut self, now: Instant) -> Option<&str> {
-        let status = self.status.as_deref()?;
+    pub fn ending(&mut self, now: Instant) -> Option<&Ending> {
+        let ending = self.ending.as_ref()?;
         if killpg(self.leader, None).is_ok() {
             return None;
         }
         let gone_since = *self.gone_since.get_or_insert(now);
         let is_over = !self.log_is_open || now.saturating_duration_since(gone_since) >= LAST_WORDS;
-        is_over.then_some(status)
+        is_over.then_some(ending)
     }
 }
 
 /// Reaps all children that ended, also adopted ones, and answers how each did.
-pub fn reap() -> Vec<(Pid, String)> {
+pub fn reap() -> Vec<(Pid, Ending)> {
     let mut reaped = Vec::new();
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => reaped.push((pid, format!("exit status {code}"))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => reaped.push((pid, format!("ended by {signal}"))),
+            Ok(WaitStatus::Exited(pid, code)) => {
+                reaped.push((pid, Ending { text: format!("exit status {code}"), is_fault: code != 0 }));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                let is_fault = !matches!(signal, Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP);
+                reaped.push((pid, Ending { text: format!("signal {signal}"), is_fault }));
+            }
             Err(Errno::EINTR) => {}
             Ok(WaitStatus::StillAlive) | Err(_) => return reaped,
             Ok(_) => {}

@@ -1,5 +1,6 @@
 //! The loop that joins the decisions to the collector, the mounted files, the signals and the clock.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::process::{self, Process, Word};
 use crate::serve::serve;
 use crate::state::describe;
 use crate::supervise::Supervisor;
-use crate::supervise::event::{Action, Event, Observation, Timing};
+use crate::supervise::event::{Action, End, Event, Observation, Timing};
 
 /// Pause between two looks at the collector while nothing changes.
 const CALM: Duration = Duration::from_secs(1);
@@ -112,6 +113,7 @@ struct Sidecar {
     is_looking: bool,
     last_error: Option<String>,
     error_of_run: Option<String>,
+    unstartable: BTreeSet<String>,
     is_over: bool,
 }
 
@@ -128,6 +130,7 @@ impl Sidecar {
             is_looking: false,
             last_error: None,
             error_of_run: None,
+            unstartable: BTreeSet::new(),
             is_over: false,
         }
     }
@@ -146,9 +149,9 @@ impl Sidecar {
     }
 
     fn reap(&mut self) {
-        for (pid, status) in process::reap() {
+        for (pid, ending) in process::reap() {
             let Some(process) = &mut self.process else { continue };
-            if process.ended(pid, &status) && !self.supervisor.is_stopping() {
+            if process.ended(pid, &ending) && !self.supervisor.is_stopping() {
                 // What is left of a group whose leader crashed would hold the ports.
                 process.signal(Signal::SIGKILL);
             }
@@ -158,14 +161,28 @@ impl Sidecar {
 
     /// Tells of an end once the collector is gone altogether.
     fn notice_end(&mut self) {
-        let Some(status) = self.process.as_mut().and_then(|process| process.last_status(Instant::now())) else { return };
+        let Some(ending) = self.process.as_mut().and_then(|process| process.ending(Instant::now())) else { return };
+        let (status, is_fault) = (&ending.text, ending.is_fault);
         let how = match &self.error_of_run {
             Some(error) => format!("the collector ended with {status}: {error}"),
             None => format!("the collector ended with {status}"),
         };
         info!(how, "the collector is gone");
         self.process = None;
-        self.handle(Event::Ended(how));
+        let substitute = if is_fault && !self.supervisor.has_good() { self.substitute() } else { None };
+        self.handle(Event::Ended(End { how, is_fault, substitute }));
+    }
+
+    /// What was mounted without the destinations that the last error names, those named before it included: one that the
+    /// collector cannot start with must not take the others with it.
+    fn substitute(&mut self) -> Option<Arc<Effective>> {
+        let error = self.error_of_run.as_ref()?;
+        let routes = &self.supervisor.running_file()?.routes;
+        let named = routes.iter().filter(|route| error.contains(&route.exporter)).map(|route| route.exporter.clone());
+        let before = self.unstartable.len();
+        self.unstartable.extend(named);
+        let mounted = self.mounted.as_ref()?.as_ref().ok().filter(|_| self.unstartable.len() > before)?;
+        render(&mounted.text, &mounted.credentials, &self.unstartable).map(Arc::new).ok()
     }
 
     fn hear(&mut self, word: Word) {
@@ -179,8 +196,10 @@ impl Sidecar {
             Word::Complaint(complaint) => {
                 if let Some(component) = &complaint.component {
                     self.ledger.complain(component, &complaint);
+                    self.ledger.give_up(component, complaint.rejected_spans);
                     if self.supervisor.is_stopping() {
-                        self.ledger.drop_at_stop(component, complaint.dropped_spans);
+                        // Nobody asks for its metrics any more.
+                        self.ledger.give_up(component, complaint.dropped_spans);
                     }
                 }
                 self.last_error = Some(complaint.text.clone());
@@ -202,15 +221,16 @@ impl Sidecar {
         let mounted = mount::read(&self.options.config_dir, &self.options.credentials_dir);
         if self.mounted.as_ref() != Some(&mounted) {
             let file = match &mounted {
-                Ok(mounted) => render(&mounted.text, &mounted.credentials).map(Arc::new).map_err(|error| error.to_string()),
+                Ok(mounted) => render(&mounted.text, &mounted.credentials, &BTreeSet::new()).map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
+            self.unstartable.clear();
             self.mounted = Some(mounted);
             match &file {
                 Ok(file) => info!(revision = file.revision, "read the mounted configuration"),
                 Err(reason) => warn!(reason, "cannot use the mounted configuration"),
             }
-            self.handle(Event::Mounted(file));
+            self.handle(Event::Mounted(file.map(Arc::new)));
         }
         self.notice_end();
         self.handle(Event::Tick);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::effective::Effective;
-use event::{Action, Event, Observation, Timing};
+use event::{Action, End, Event, Observation, Timing};
 use running::{Cause, Run, Stage};
 
 /// A collector that ran this long begins the back-off anew.
@@ -30,6 +30,7 @@ pub struct Supervisor {
     memory_limit: Option<u64>,
     wanted: Option<Result<Arc<Effective>, String>>,
     good: Option<Arc<Effective>>,
+    substitute: Option<Arc<Effective>>,
     refused: Option<Refused>,
     run: Option<Run>,
     retry_at: Option<Instant>,
@@ -55,6 +56,7 @@ impl Supervisor {
             memory_limit,
             wanted: None,
             good: None,
+            substitute: None,
             refused: None,
             run: None,
             retry_at: None,
@@ -73,7 +75,7 @@ impl Supervisor {
             Event::Started => self.starts += 1,
             Event::Unstartable(_) => self.unstartable(now),
             Event::Observed(observation) => self.observed(&observation, now),
-            Event::Ended(how) => self.ended(how, now),
+            Event::Ended(end) => self.ended(end, now),
             Event::Shutdown => self.shutdown_at = self.shutdown_at.or(Some(now + self.timing.shutdown)),
             Event::Tick => {}
         }
@@ -117,6 +119,11 @@ impl Supervisor {
         self.run.as_ref().map_or(0, |run| run.memory)
     }
 
+    /// Some file has stayed up.
+    pub fn has_good(&self) -> bool {
+        self.good.is_some()
+    }
+
     /// Starts and unasked ends so far.
     pub fn counts(&self) -> (u64, u64) {
         (self.starts, self.crashes)
@@ -137,12 +144,13 @@ impl Supervisor {
         };
         if changed {
             self.retry_at = None;
+            self.substitute = None;
         }
         self.wanted = Some(wanted);
     }
 
-    /// The file that should run: the wanted one, or the last good one where that was refused; with nothing good, the wanted
-    /// one again.
+    /// The file that should run: the wanted one, or the last good one where that was refused; with nothing good, what is left
+    /// of the wanted one, or itself again.
     fn target(&self, now: Option<Instant>) -> Option<&Arc<Effective>> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.as_ref().ok());
         let is_refused = |file: &Arc<Effective>| {
@@ -151,7 +159,7 @@ impl Supervisor {
         };
         match wanted {
             Some(file) if !is_refused(file) => Some(file),
-            _ => self.good.as_ref().or(wanted),
+            _ => self.good.as_ref().or(self.substitute.as_ref()).or(wanted),
         }
     }
 
@@ -171,7 +179,7 @@ impl Supervisor {
         }
     }
 
-    fn ended(&mut self, how: String, now: Instant) {
+    fn ended(&mut self, end: End, now: Instant) {
         let Some(run) = self.run.take() else { return };
         let cause = match &run.stage {
             Stage::Stopping { cause, .. } => Some(cause.clone()),
@@ -186,16 +194,25 @@ impl Supervisor {
         let reason = match cause {
             Some(Cause::Change | Cause::Shutdown) => return self.retry_at = None,
             Some(Cause::Memory(_)) => return self.back_off(now.saturating_duration_since(run.started), now),
-            Some(Cause::Hang(reason)) => reason,
-            None => how,
+            Some(Cause::Hang(reason)) => Some(reason),
+            None => Some(end.how).filter(|_| end.is_fault),
         };
-        if !self.is_good(&run.file) {
-            let until = now + self.timing.retry_refused;
-            self.refused = Some(Refused { fingerprint: run.file.fingerprint.clone(), reason, until });
+        if let Some(reason) = reason.filter(|_| !self.is_good(&run.file)) {
+            self.refuse(&run.file, reason, now);
+            self.substitute = end.substitute;
         }
         self.back_off(now.saturating_duration_since(run.started), now);
         if self.is_to_change(&run, now) {
             self.retry_at = None;
+        }
+    }
+
+    /// Remembers that the wanted file does not stay up; any other is only a stopgap.
+    fn refuse(&mut self, file: &Effective, reason: String, now: Instant) {
+        let is_wanted = matches!(&self.wanted, Some(Ok(wanted)) if wanted.fingerprint == file.fingerprint);
+        if is_wanted {
+            let until = now + self.timing.retry_refused;
+            self.refused = Some(Refused { fingerprint: file.fingerprint.clone(), reason, until });
         }
     }
 

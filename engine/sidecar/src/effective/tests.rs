@@ -2,6 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// With every exporter.
+fn render(mounted: &str, credentials: &Credentials) -> Result<Effective, Refusal> {
+    super::render(mounted, credentials, &BTreeSet::new())
+}
+
 const MOUNTED: &str = r#"
 receivers: {otlp: {protocols: {http: {endpoint: 127.0.0.1:4318}}}}
 exporters:
@@ -121,4 +126,19 @@ fn the_revision_is_the_digest_of_the_mounted_file() {
 fn an_expansion_of_the_mounted_file_is_left_to_the_collector() {
     let effective = render("exporters: {debug: {verbosity: '${env:LEVEL}'}}", &all()).unwrap();
     assert_eq!(content(&effective)["exporters"]["debug"]["verbosity"], "${env:LEVEL}");
+}
+
+#[test]
+fn a_credential_that_is_named_by_its_path_can_be_missing() {
+    let mounted = "exporters: {kafka/bus-01234567: {tls: {ca_file: /credentials/ca.crt}}}";
+    assert_eq!(render(mounted, &credentials(&[])).unwrap().routes[0].missing_keys, ["ca.crt"]);
+}
+
+#[test]
+fn an_exporter_can_be_left_out_by_name() {
+    let effective = super::render(MOUNTED, &all(), &BTreeSet::from(["otlp_grpc/tempo-01234567".to_owned()])).unwrap();
+    let content = content(&effective);
+    assert_eq!(content["service"]["pipelines"]["traces"]["exporters"], json!(["otlp_http/phoenix-89abcdef"]));
+    assert_eq!(effective.routes.len(), 2);
+    assert_ne!(effective.fingerprint, render(MOUNTED, &all()).unwrap().fingerprint);
 }

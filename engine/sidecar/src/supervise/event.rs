@@ -40,12 +40,23 @@ pub enum Event {
     Unstartable(String),
     /// Somebody looked at the collector.
     Observed(Observation),
-    /// The collector has ended, and how.
-    Ended(String),
+    /// The collector has ended.
+    Ended(End),
     /// The supervisor is asked to end.
     Shutdown,
     /// Time went by.
     Tick,
+}
+
+/// The end of a collector.
+#[derive(Clone)]
+pub struct End {
+    /// How it ended, for people.
+    pub how: String,
+    /// It ended by a fault of its own, for which its file may be the reason.
+    pub is_fault: bool,
+    /// The same file without the destinations that the error names, to run where no file was good yet.
+    pub substitute: Option<Arc<Effective>>,
 }
 
 /// One look at the collector.

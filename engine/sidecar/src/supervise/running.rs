@@ -1,11 +1,11 @@
 //! What to do with a collector that runs. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::effective::Effective;
-use crate::metrics::Sample;
+use crate::metrics::{Numbers, Sample};
 use crate::supervise::Supervisor;
 use crate::supervise::event::{Action, Observation};
 
@@ -35,8 +35,15 @@ pub(super) struct Drain {
     cause: Cause,
     since: Instant,
     until: Instant,
-    waiting: Option<usize>,
-    drained: BTreeSet<String>,
+    is_over: bool,
+    queues: BTreeMap<String, Queue>,
+}
+
+/// What a drain has seen of an exporter's queue.
+struct Queue {
+    last: Numbers,
+    acknowledged: u32,
+    is_drained: bool,
 }
 
 /// Why a collector is stopped, for people; the kind decides what comes next.
@@ -112,7 +119,7 @@ impl Supervisor {
             return None;
         };
         let until = self.drain_until(&cause, now);
-        let drain = Drain { cause, since: now, until, waiting: None, drained: BTreeSet::new() };
+        let drain = Drain { cause, since: now, until, is_over: false, queues: BTreeMap::new() };
         run.stage = Stage::Draining(drain);
         None
     }
@@ -129,7 +136,7 @@ impl Supervisor {
             run.stage = Stage::Up;
             return None;
         }
-        let is_over = drain.is_empty() || now >= drain.until;
+        let is_over = drain.is_over || now >= drain.until;
         let cause = emergency.or_else(|| is_over.then(|| drain.cause.clone()))?;
         Some(self.stop(run, cause, now))
     }
@@ -171,18 +178,32 @@ impl Supervisor {
 }
 
 impl Drain {
-    /// Takes in a look that began after the drain did. One empty moment is enough for a queue: it shows that its destination
-    /// takes spans, so that what comes later leaves in the collector's own orderly stop.
+    /// Takes in a look that began after the drain did.
     fn observed(&mut self, metrics: &Sample, taken: Instant) {
         if taken < self.since {
             return;
         }
-        let empty = metrics.iter().filter(|(_, numbers)| numbers.queue_size == 0).map(|(exporter, _)| exporter.clone());
-        self.drained.extend(empty);
-        self.waiting = Some(metrics.keys().filter(|exporter| !self.drained.contains(*exporter)).count());
+        for (exporter, numbers) in metrics {
+            self.queues.entry(exporter.clone()).or_insert_with(|| Queue::new(numbers)).observed(numbers);
+        }
+        self.is_over = metrics.keys().all(|exporter| self.queues[exporter].is_drained);
+    }
+}
+
+impl Queue {
+    fn new(numbers: &Numbers) -> Self {
+        Self { last: *numbers, acknowledged: 0, is_drained: false }
     }
 
-    fn is_empty(&self) -> bool {
-        self.waiting == Some(0)
+    /// One empty moment is enough: it shows that the destination takes spans, so that what comes later leaves in the
+    /// collector's own orderly stop. Under steady load a queue that batches is never empty; then a small one that was
+    /// acknowledged twice without a failure is as good.
+    fn observed(&mut self, numbers: &Numbers) {
+        let fails = numbers.send_failed > self.last.send_failed;
+        let flows = numbers.sent > self.last.sent;
+        self.acknowledged = if fails { 0 } else { self.acknowledged + u32::from(flows) };
+        let is_small = numbers.queue_size < numbers.queue_capacity / 10;
+        self.is_drained |= numbers.queue_size == 0 || (is_small && self.acknowledged >= 2);
+        self.last = *numbers;
     }
 }

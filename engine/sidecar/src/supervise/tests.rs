@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::effective::{Credentials, render};
 use crate::metrics::{Numbers, Sample};
@@ -26,7 +28,7 @@ fn timing() -> Timing {
 
 /// The file that the collector would be given for `name`.
 fn file(name: &str) -> Arc<Effective> {
-    Arc::new(render(&format!("name: {name}"), &Credentials::default()).unwrap())
+    Arc::new(render(&format!("name: {name}"), &Credentials::default(), &BTreeSet::new()).unwrap())
 }
 
 impl World {
@@ -86,7 +88,16 @@ impl World {
     }
 
     fn ended(self) -> Self {
-        self.on(Event::Ended("exit status 1".into()))
+        self.on(Event::Ended(End { how: "exit status 1".into(), is_fault: true, substitute: None }))
+    }
+
+    fn ended_by_somebody(self) -> Self {
+        self.on(Event::Ended(End { how: "signal SIGKILL".into(), is_fault: false, substitute: None }))
+    }
+
+    fn ended_for(self, substitute: &str) -> Self {
+        let substitute = Some(file(substitute));
+        self.on(Event::Ended(End { how: "exit status 1".into(), is_fault: true, substitute }))
     }
 
     fn expect(mut self, actions: &[&str]) -> Self {
@@ -129,6 +140,27 @@ fn a_look_from_before_the_change_proves_nothing() {
 fn a_dead_destination_holds_a_change_for_the_drain_time_at_most() {
     let world = World::running().mounted("b").queued(&[("dead", 5)]).after(29).queued(&[("dead", 5)]).after(29);
     world.queued(&[("dead", 5)]).expect(&[]).after(2).expect(&["terminate"]);
+}
+
+/// It answers; so much waits in the only queue, and so much was sent.
+fn flow(world: World, queue_size: u64, sent: u64, send_failed: u64) -> World {
+    let numbers = Numbers { queue_size, queue_capacity: 1000, sent, send_failed, ..Numbers::default() };
+    world.looked(Some(Sample::from([("x".to_owned(), numbers)])), 100)
+}
+
+#[test]
+fn a_queue_that_is_never_empty_counts_when_it_is_small_and_flows() {
+    let world = flow(World::running().mounted("b"), 50, 1, 0);
+    let world = flow(world, 60, 2, 0).expect(&[]);
+    flow(world, 70, 3, 0).expect(&["terminate"]);
+}
+
+#[test]
+fn a_queue_that_is_large_or_fails_does_not_count_as_flowing() {
+    let large = flow(flow(flow(World::running().mounted("b"), 500, 1, 0), 500, 2, 0), 500, 3, 0);
+    large.expect(&[]);
+    let failing = flow(flow(flow(World::running().mounted("b"), 50, 1, 0), 50, 2, 0), 50, 3, 1);
+    flow(failing, 50, 4, 1).expect(&[]);
 }
 
 #[test]
@@ -184,6 +216,27 @@ fn a_refused_file_is_tried_again_when_it_changes_and_after_a_long_time() {
     }
     let world = world.ended().expect(&["terminate", "start b"]).up().after(5).up();
     assert_eq!(world.supervisor.refused(), None);
+}
+
+#[test]
+fn a_file_is_not_blamed_for_a_collector_that_somebody_ended() {
+    let world = World::running().mounted("b").up().ended().up().expect(&["terminate", "start b", "probe"]);
+    let world = world.ended_by_somebody().expect(&[]).after(1).expect(&["start b"]);
+    assert_eq!(world.supervisor.refused(), None);
+}
+
+#[test]
+fn a_first_file_that_is_bad_is_run_without_the_destinations_that_are() {
+    let world = World::new().mounted("a").ended_for("b").expect(&["start a", "start b"]);
+    let world = world.ended_for("c").expect(&["start c"]).up().after(5).up().expect(&["probe"]);
+    assert_eq!(world.supervisor.refused(), Some("exit status 1"));
+    assert!(world.supervisor.has_good());
+    world.ended().after(4).expect(&["start c"]);
+}
+
+#[test]
+fn a_substitute_that_is_bad_too_gives_way_to_the_file_itself() {
+    World::new().mounted("a").ended_for("b").ended().expect(&["start a", "start b", "start a"]);
 }
 
 #[test]

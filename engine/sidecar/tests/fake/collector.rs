@@ -18,9 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Fake {
     metrics: SocketAddr,
     otlp: SocketAddr,
-    /// Complain so on stderr and end.
+    /// Exporters that it cannot be started with.
     #[serde(default)]
-    fail: Option<String>,
+    refuses: Vec<String>,
     /// Do not end at SIGTERM.
     #[serde(default)]
     stubborn: bool,
@@ -45,8 +45,8 @@ async fn main() {
     let file = argument.strip_prefix("--config=").expect("--config=FILE comes last");
     let file: Value = serde_json::from_str(&std::fs::read_to_string(file).expect("a file")).expect("a file in JSON");
     let fake: Fake = serde_json::from_value(file["fake"].clone()).expect("what to do, under 'fake'");
-    if let Some(reason) = fake.fail {
-        eprintln!("Error: {reason}");
+    if let Some(refused) = fake.refuses.iter().find(|exporter| file["exporters"].get(exporter.as_str()).is_some()) {
+        eprintln!("Error: failed to start \"{refused}\" exporter: bad certificate");
         std::process::exit(1);
     }
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");

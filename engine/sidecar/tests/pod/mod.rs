@@ -142,7 +142,7 @@ impl Pod {
     /// The revision that the mounted file has, as the operator computes it.
     pub fn revision(&self) -> String {
         let mounted = fs::read_to_string(self.prepared.path("config/collector.yaml")).unwrap();
-        sojourn_sidecar::effective::render(&mounted, &Default::default()).unwrap().revision
+        sojourn_sidecar::effective::render(&mounted, &Default::default(), &Default::default()).unwrap().revision
     }
 
     pub fn effective_path(&self) -> PathBuf {
