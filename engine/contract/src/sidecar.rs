@@ -34,7 +34,7 @@ pub struct Collector {
     pub revision: String,
     /// Why the newest mounted file is not in effect, if it is not.
     pub refused: Option<String>,
-    /// The collector's last error line, or why it could not be started.
+    /// The collector's last error line, or why it could not be started; forgotten when the mounted files change.
     pub last_error: Option<String>,
     /// Resident memory of collector and supervisor, bytes.
     pub memory_bytes: u64,
@@ -59,6 +59,6 @@ pub struct Destination {
     pub queue_capacity: u64,
     /// Seconds since the next hop acknowledged something; absent before the first time.
     pub seconds_since_sent: Option<u64>,
-    /// Last error of this exporter in the collector's log.
+    /// Last error of this exporter in the collector's log; forgotten when the mounted files change.
     pub last_error: Option<String>,
 }

@@ -51,6 +51,11 @@ impl Ledger {
         self.accounts.entry(exporter.to_owned()).or_default().last_error = Some(complaint.text.clone());
     }
 
+    /// Forgets the errors: a new configuration may have mended their reasons.
+    pub fn forget_errors(&mut self) {
+        self.accounts.values_mut().for_each(|account| account.last_error = None);
+    }
+
     /// Counts spans that were given up and that no metric counts as failed.
     pub fn give_up(&mut self, exporter: &str, spans: u64) {
         self.accounts.entry(exporter.to_owned()).or_default().given_up += spans;

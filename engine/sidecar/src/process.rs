@@ -71,11 +71,16 @@ impl Process {
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start {program}: {error}")))?;
         let leader = Pid::from_raw(child.id().cast_signed());
         let log = child.stderr.take();
-        let log_is_open = log.is_some();
+        let process = Self { leader, ending: None, gone_since: None, log_is_open: log.is_some() };
         if let Some(log) = log {
-            std::thread::Builder::new().name("collector-log".into()).spawn(move || pass_on(log, &scrubber, &words, leader))?;
+            let passed_on =
+                std::thread::Builder::new().name("collector-log".into()).spawn(move || pass_on(log, &scrubber, &words, leader));
+            if let Err(error) = passed_on {
+                process.signal(Signal::SIGKILL);
+                return Err(error);
+            }
         }
-        Ok(Self { leader, ending: None, gone_since: None, log_is_open })
+        Ok(process)
     }
 
     /// The process group, which has the leader's number.

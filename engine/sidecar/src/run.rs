@@ -225,6 +225,8 @@ impl Sidecar {
                 Err(error) => Err(error.to_string()),
             };
             self.unstartable.clear();
+            self.ledger.forget_errors();
+            self.last_error = None;
             self.mounted = Some(mounted);
             match &file {
                 Ok(file) => info!(revision = file.revision, "read the mounted configuration"),
@@ -276,7 +278,7 @@ impl Sidecar {
             Err(error) => {
                 warn!(%error, "cannot start the collector");
                 self.last_error = Some(error.to_string());
-                self.handle(Event::Unstartable(error.to_string()));
+                self.handle(Event::Unstartable);
             }
         }
     }

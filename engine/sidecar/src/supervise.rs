@@ -73,7 +73,7 @@ impl Supervisor {
         match event {
             Event::Mounted(wanted) => self.mounted(wanted),
             Event::Started => self.starts += 1,
-            Event::Unstartable(_) => self.unstartable(now),
+            Event::Unstartable => self.unstartable(now),
             Event::Observed(observation) => self.observed(&observation, now),
             Event::Ended(end) => self.ended(end, now),
             Event::Shutdown => self.shutdown_at = self.shutdown_at.or(Some(now + self.timing.shutdown)),
@@ -143,7 +143,7 @@ impl Supervisor {
             _ => true,
         };
         if changed {
-            self.retry_at = None;
+            self.start_afresh();
             self.substitute = None;
         }
         self.wanted = Some(wanted);
@@ -203,7 +203,7 @@ impl Supervisor {
         }
         self.back_off(now.saturating_duration_since(run.started), now);
         if self.is_to_change(&run, now) {
-            self.retry_at = None;
+            self.start_afresh();
         }
     }
 
@@ -214,6 +214,12 @@ impl Supervisor {
             let until = now + self.timing.retry_refused;
             self.refused = Some(Refused { fingerprint: file.fingerprint.clone(), reason, until });
         }
+    }
+
+    /// Another file owes nothing to the failures before it.
+    fn start_afresh(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
     }
 
     /// Sets the next start after an end that nobody wanted.

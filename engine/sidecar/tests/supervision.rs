@@ -164,6 +164,9 @@ fn an_error_is_remembered_for_its_destination_without_the_credential() {
     let state = pod.until("the error is there", |state| state.destinations[0].last_error.is_some());
     assert_eq!(state.destinations[0].last_error.as_deref(), Some("Exporting failed: '***' is wrong"));
     assert_eq!(state.collector.last_error, state.destinations[0].last_error);
+    pod.put_key("tempo", "Bearer right-sesame");
+    let state = pod.until("the new key is in use", |state| state.collector.running && state.collector.starts == 2);
+    assert_eq!((&state.collector.last_error, &state.destinations[0].last_error), (&None, &None));
     let log = pod.end();
     assert!(log.contains("'***' is wrong"), "the line is not passed on");
     assert!(!log.contains("open-sesame"), "the credential is in the log");

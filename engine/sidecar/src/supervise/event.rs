@@ -36,8 +36,8 @@ pub enum Event {
     Mounted(Result<Arc<Effective>, String>),
     /// The collector was started.
     Started,
-    /// The collector could not be started at all, and why.
-    Unstartable(String),
+    /// The collector could not be started at all.
+    Unstartable,
     /// Somebody looked at the collector.
     Observed(Observation),
     /// The collector has ended.
