@@ -37,7 +37,10 @@ pub struct Answer {
     pub latest: Option<Result<State, String>>,
 }
 
+/// Namespace and name of a service.
 type ServiceKey = (String, String);
+/// A pod's name and what its sidecar said.
+type Said = (String, Result<State, String>);
 
 /// What the sidecars of all services said last, by service and pod.
 #[derive(Debug, Default)]
@@ -50,7 +53,7 @@ impl Answers {
     }
 
     /// Takes a round's answers and forgets the pods that are gone.
-    pub fn remember(&self, service: &str, namespace: &str, living: &[String], round: Vec<(String, Result<State, String>)>) {
+    pub fn remember(&self, service: &str, namespace: &str, living: &[String], round: Vec<Said>) {
         let mut all = self.lock();
         let answers = all.entry((namespace.to_owned(), service.to_owned())).or_default();
         answers.retain(|pod, _| living.contains(pod));
@@ -112,9 +115,9 @@ async fn ask_all(
         }
     }
     let results: Vec<_> = futures::stream::iter(questions).buffer_unordered(CONCURRENCY).collect().await;
-    let mut by_service: HashMap<ServiceKey, Vec<(String, Result<State, String>)>> = HashMap::new();
-    for (service, pod, result) in results {
-        by_service.entry(service).or_default().push((pod, result));
+    let mut by_service: HashMap<ServiceKey, Vec<Said>> = HashMap::new();
+    for (service, said) in results {
+        by_service.entry(service).or_default().push(said);
     }
     for service in services {
         let (namespace, name) = key(&service);
@@ -156,14 +159,9 @@ fn turn<T>(mut all: Vec<T>, round: usize) -> Vec<T> {
     all
 }
 
-async fn question(
-    client: HttpClient,
-    service: ServiceKey,
-    pod: String,
-    address: String,
-) -> (ServiceKey, String, Result<State, String>) {
+async fn question(client: HttpClient, service: ServiceKey, pod: String, address: String) -> (ServiceKey, Said) {
     let answer = ask(&client, &address).await;
-    (service, pod, answer)
+    (service, (pod, answer))
 }
 
 async fn ask(client: &HttpClient, address: &str) -> Result<State, String> {
@@ -194,6 +192,37 @@ mod tests {
         assert_eq!(asked.len(), 20);
         assert_eq!(turn((0..20).collect(), 1).len(), PODS_A_ROUND);
         assert_eq!(turn(vec![1, 2], 3), [1, 2]);
+    }
+
+    /// Serves one text at `/telemetry` and asks for it.
+    async fn answer(body: &'static str) -> Result<State, String> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}{}", listener.local_addr().unwrap(), path::TELEMETRY);
+        let router = axum::Router::new().route(path::TELEMETRY, axum::routing::get(move || async move { body }));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let answer = ask(&client, &address).await;
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_is_asked_over_http() {
+        let state = answer(r#"{"collector":{"running":true},"destinations":[{"name":"tempo","sentSpans":3}]}"#).await.unwrap();
+        assert!(state.collector.running);
+        assert_eq!((state.destinations[0].name.as_str(), state.destinations[0].sent_spans), ("tempo", 3));
+        let error = answer("hello").await.unwrap_err();
+        assert!(error.contains("not understood"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_that_does_not_listen_is_an_error_with_its_cause() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/telemetry", listener.local_addr().unwrap());
+        drop(listener);
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let error = ask(&client, &address).await.unwrap_err();
+        assert!(error.contains("refused"), "{error}");
     }
 
     #[test]

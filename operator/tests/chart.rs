@@ -1,5 +1,7 @@
 //! The chart against the code: its copy of the CRD, its values, and rights that are exactly what the operator uses.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something it needs is not there")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

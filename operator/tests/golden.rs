@@ -1,6 +1,8 @@
 //! Every example of the repository, as the operator renders it, compared to the byte with `golden/`; likewise the CRD and the
 //! chart's copy of it. `UPDATE_GOLDEN=1 cargo test -p sojourn-operator --test golden` writes the files again.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something it needs is not there")]
+
 use std::path::{Path, PathBuf};
 
 use sojourn_operator::cli;

@@ -54,6 +54,7 @@ pub async fn apply(
 ) -> Result<Arc<Deployment>, ApplyError> {
     let Children { config_map, service: kubernetes_service, disruption_budget, deployment, revision: _ } = children;
     let writer = Writer { context, service };
+    writer.check_owners(children, world)?;
     match (config_map, &world.config_map) {
         (Some(desired), existing) => {
             writer.ensure(desired, existing.clone()).await?;
@@ -85,11 +86,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn ensure<K: Child>(&self, desired: &K, existing: Option<Arc<K>>) -> Result<Arc<K>, ApplyError> {
         let desired = with_digest(desired);
-        if let Some(existing) = existing {
-            self.check_owner(existing.as_ref())?;
-            if unchanged::contains(&json(existing.as_ref()), &json(&desired)) {
-                return Ok(existing);
-            }
+        if let Some(existing) = existing.filter(|existing| unchanged::contains(&json(existing.as_ref()), &json(&desired))) {
+            return Ok(existing);
         }
         let name = desired.name_any();
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -99,7 +97,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Deletes a child that is not wanted any more; one of somebody else stays.
+    /// Deletes a child that is not wanted any more; an object of somebody else stays.
     async fn remove_own<K: Child>(&self, existing: &K) -> Result<(), ApplyError> {
         if self.check_owner(existing).is_err() || existing.meta().deletion_timestamp.is_some() {
             return Ok(());
@@ -112,6 +110,16 @@ impl Writer<'_> {
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
             Err(source) => Err(ApplyError::Api { kind: K::kind(&()).into_owned(), name, source }),
         }
+    }
+
+    /// Nothing is written while any of the names that are needed is somebody else's.
+    fn check_owners(&self, children: &Children, world: &World) -> Result<(), ApplyError> {
+        let World { config_map, service, disruption_budget, deployment, pods: _, answers: _ } = world;
+        let config_map = config_map.as_deref().filter(|_| children.config_map.is_some());
+        config_map.map_or(Ok(()), |existing| self.check_owner(existing))?;
+        service.as_deref().map_or(Ok(()), |existing| self.check_owner(existing))?;
+        disruption_budget.as_deref().map_or(Ok(()), |existing| self.check_owner(existing))?;
+        deployment.as_deref().map_or(Ok(()), |existing| self.check_owner(existing))
     }
 
     /// An object is ours with our controller reference, or without any and with our labels: a backup restores objects

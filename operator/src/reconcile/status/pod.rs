@@ -27,7 +27,7 @@ pub(super) fn revision(pod: &Pod) -> Option<&str> {
 /// Why a pod does not serve yet, and what to do.
 pub(super) fn problem(pod: &Pod, service: &Service) -> (ReadyReason, String) {
     unscheduled(pod, service)
-        .or_else(|| containers(pod).find_map(|container| blocked(container)))
+        .or_else(|| containers(pod).find_map(blocked))
         .or_else(|| ended(pod))
         .unwrap_or_else(|| (ReadyReason::Loading, progress(pod)))
 }
@@ -51,17 +51,17 @@ fn engine(pod: &Pod) -> Option<&ContainerStatus> {
 fn unscheduled(pod: &Pod, service: &Service) -> Option<(ReadyReason, String)> {
     let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
     let said = scheduled.message.as_deref().unwrap_or("the scheduler gives no reason");
-    if let ModelVolume::Claim(claim) = &service.model.volume {
-        if said.contains(&format!("persistentvolumeclaim \"{claim}\" not found")) {
-            let what = format!("there is no PersistentVolumeClaim {claim} in the namespace; create it with the model in it");
-            return Some((ReadyReason::ModelNotFound, what));
-        }
+    if let ModelVolume::Claim(claim) = &service.model.volume
+        && said.contains(&format!("persistentvolumeclaim \"{claim}\" not found"))
+    {
+        let what = format!("there is no PersistentVolumeClaim {claim} in the namespace; create it with the model in it");
+        return Some((ReadyReason::ModelNotFound, what));
     }
-    if let Accelerator::Cuda { resource, .. } = &service.accelerator {
-        if said.contains(&format!("Insufficient {resource}")) {
-            let what = format!("no node has a free {resource} ({said}); add a node with a GPU or lower spec.replicas");
-            return Some((ReadyReason::WaitingForGPU, what));
-        }
+    if let Accelerator::Cuda { resource, .. } = &service.accelerator
+        && said.contains(&format!("Insufficient {resource}"))
+    {
+        let what = format!("no node has a free {resource} ({said}); add a node with a GPU or lower spec.replicas");
+        return Some((ReadyReason::WaitingForGPU, what));
     }
     let lowered = said.to_lowercase();
     if lowered.contains("resourceclaim") || lowered.contains("allocate all claims") {

@@ -57,7 +57,7 @@ pub(super) fn verdict(tracing: Option<&Tracing>, world: &World) -> Verdict<Telem
         Some((TelemetryReason::Unknown, subject, detail)) => verdict_of("Unknown", TelemetryReason::Unknown, &subject, &detail),
         Some((reason, subject, detail)) => verdict_of("False", reason, &subject, &detail),
         None if living.is_empty() => verdict_of("Unknown", TelemetryReason::Unknown, "", "no pod runs"),
-        None => verdict_of("Unknown", TelemetryReason::Unknown, "", "the sidecars have not been asked yet"),
+        None => verdict_of("Unknown", TelemetryReason::Unknown, "", "no sidecar has been asked yet"),
     }
 }
 
