@@ -110,15 +110,13 @@ impl Cluster {
         self.load_archive(&archive).await
     }
 
-    /// Gives the node images, several at a time, and says so.
+    /// Gives the node images, one after another, and says so: containerd refuses some of what is imported at the same time.
     pub async fn load_images(&self, images: &[Image], progress: &Progress) -> Result<()> {
-        futures::future::try_join_all(images.iter().map(|image| self.load_one(image, progress))).await.map(drop)
-    }
-
-    async fn load_one(&self, image: &Image, progress: &Progress) -> Result<()> {
-        let step = progress.step(format!("loading {}", image.name));
-        self.load_image(image).await?;
-        step.done();
+        for image in images {
+            let step = progress.step(format!("loading {}", image.name));
+            self.load_image(image).await?;
+            step.done();
+        }
         Ok(())
     }
 

@@ -7,19 +7,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
     addons::{BUSYBOX_IMAGE, COLLECTOR_IMAGE, COREDNS_IMAGE, JAEGER_IMAGE, PAUSE_IMAGE},
+    base_image::base,
     binaries::{Binaries, digest},
     command::{find, output, program},
     progress::Progress,
 };
 
 /// Certificate authorities, where Debian and every image of ours keep them.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(super) const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Images carry no signatures here, and buildah wants to be told so.
 const SIGNATURE_POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
 
@@ -113,7 +114,7 @@ pub(super) async fn of_the_cluster(cache: &Path, binaries: &Binaries, progress: 
             "otelcol",
             "USER 10001:10001\nCMD [\"--config\", \"/etc/otelcol/config.yaml\"]\n",
         ),
-        busybox().await?,
+        busybox(base(cache, progress).await?.image).await?,
     ];
     let mut images = Vec::new();
     for recipe in recipes {
@@ -122,17 +123,15 @@ pub(super) async fn of_the_cluster(cache: &Path, binaries: &Binaries, progress: 
     Ok(images)
 }
 
-async fn busybox() -> Result<Recipe> {
+/// On the base, because busybox looks names up with Debian's libraries even where it is linked statically.
+async fn busybox(base: Image) -> Result<Recipe> {
     let program_file = find("busybox").context("there is no busybox")?;
-    let mut files = vec![
-        ("bin/busybox".to_owned(), Source::Copy(program_file.clone())),
-        ("etc/passwd".to_owned(), Source::Text("root:x:0:0:root:/:/bin/sh\nnonroot:x:65532:65532:nonroot:/:/bin/sh\n".into())),
-    ];
+    let mut files = vec![("bin/busybox".to_owned(), Source::Copy(program_file.clone()))];
     for applet in output(program(program_file).arg("--list")).await?.lines().filter(|name| *name != "busybox") {
         files.push((format!("bin/{applet}"), Source::Link("busybox".into())));
     }
-    let dockerfile = "FROM scratch\nCOPY . /\nENV PATH=/bin\nUSER 65532:65532\nCMD [\"sh\"]\n".to_owned();
-    Ok(Recipe { name: BUSYBOX_IMAGE.into(), dockerfile, target: None, base: None, files })
+    let dockerfile = "ARG BASE\nFROM ${BASE}\nCOPY . /\nENV PATH=/bin\nCMD [\"sh\"]\n".to_owned();
+    Ok(Recipe { name: BUSYBOX_IMAGE.into(), dockerfile, target: None, base: Some(base), files })
 }
 
 /// Builds what the recipe says, or finds it in the cache.
@@ -248,18 +247,5 @@ fn forget_older(directory: &Path, stem: &str) -> Result<()> {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    Ok(())
-}
-
-/// Fails when a program's shared libraries are not all among `libraries`.
-pub(super) async fn check_libraries(program_file: &Path, libraries: &[String]) -> Result<()> {
-    let needed = output(program("ldd").arg(program_file)).await?;
-    let lacking: Vec<&str> = needed
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| !name.starts_with("linux-vdso"))
-        .filter(|name| !libraries.iter().any(|library| library.rsplit('/').next() == name.rsplit('/').next()))
-        .collect();
-    ensure!(lacking.is_empty(), "{} needs {}, which the base image lacks", program_file.display(), lacking.join(", "));
     Ok(())
 }

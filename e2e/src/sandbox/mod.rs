@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 
 mod addons;
+mod base_image;
 mod binaries;
 mod cluster;
 mod command;

@@ -1,22 +1,18 @@
-//! The project's own images, built from its Dockerfiles at the stage that takes prebuilt programs, on a base made of this
-//! machine's Debian packages: the libraries are those that the programs were linked with.
+//! The project's own images, built from its Dockerfiles at the stage that takes prebuilt programs.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::{
-    command::{follow, output, program},
-    images::{Image, Recipe, Source, build, check_libraries},
+    base_image::base,
+    command::{follow, program},
+    images::{Image, Recipe, Source, build},
     progress::{Progress, Step},
 };
 
 /// Where the sources are: what was built from them is built again from them.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// What a dynamically linked Rust program with C++ parts needs of Debian.
-const BASE_PACKAGES: [&str; 3] = ["libc6", "libgcc-s1", "libstdc++6"];
-const BASE_IMAGE: &str = "localhost/sojourn/base:debian";
-const BASE_DOCKERFILE: &str = "FROM scratch\nCOPY . /\nUSER 65532:65532\n";
 const PREBUILT: &str = "prebuilt";
 
 /// One of the project's images.
@@ -72,7 +68,7 @@ pub async fn build_own(cache: &Path, which: &[Own], progress: &Progress) -> Resu
             Own::Operator | Own::Engine => (executable(&compiled, own.program())?, base.clone()),
         };
         if let Some(base) = &base {
-            check_libraries(&program_file, &base.libraries).await?;
+            base.check_libraries(&program_file).await?;
         }
         let dockerfile = Path::new(WORKSPACE).join(own.dockerfile());
         let recipe = Recipe {
@@ -86,44 +82,6 @@ pub async fn build_own(cache: &Path, which: &[Own], progress: &Progress) -> Resu
         images.push(build(cache, &recipe, progress).await?);
     }
     Ok(images)
-}
-
-#[derive(Clone)]
-struct Base {
-    image: Image,
-    libraries: Vec<String>,
-}
-
-/// Shared libraries of the packages, the certificate authorities, and a user who is not root.
-async fn base(cache: &Path, progress: &Progress) -> Result<Base> {
-    let listing = output(program("dpkg").arg("--listfiles").args(BASE_PACKAGES)).await.context("cannot list Debian's files")?;
-    let libraries: Vec<String> = listing.lines().filter(|path| is_library(path)).map(str::to_owned).collect();
-    ensure!(!libraries.is_empty(), "the packages {} have no libraries", BASE_PACKAGES.join(", "));
-    let mut files: Vec<(String, Source)> = Vec::new();
-    for library in &libraries {
-        let path = library.trim_start_matches('/').to_owned();
-        let source = match std::fs::read_link(library) {
-            Ok(target) => Source::Link(target.to_string_lossy().into_owned()),
-            Err(_) => Source::Copy(library.into()),
-        };
-        files.push((path, source));
-    }
-    let authorities = "/etc/ssl/certs/ca-certificates.crt";
-    files.push((authorities[1..].to_owned(), Source::Copy(authorities.into())));
-    let text = |text: &str| Source::Text(text.to_owned());
-    files.push(("etc/passwd".into(), text("root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n")));
-    files.push(("etc/group".into(), text("root:x:0:\nnonroot:x:65532:\n")));
-    files.push(("etc/nsswitch.conf".into(), text("hosts: files dns\n")));
-    let recipe = Recipe { name: BASE_IMAGE.into(), dockerfile: BASE_DOCKERFILE.into(), target: None, base: None, files };
-    Ok(Base { image: build(cache, &recipe, progress).await?, libraries })
-}
-
-/// A shared library where the loader looks for it, and the loader itself; not what only some programs load by name.
-fn is_library(path: &str) -> bool {
-    let Some((directory, name)) = path.rsplit_once('/') else { return false };
-    let searched = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].contains(&directory)
-        || (directory.starts_with("/lib/") || directory.starts_with("/usr/lib/")) && directory.ends_with("-linux-gnu");
-    searched && (name.contains(".so.") || name.ends_with(".so"))
 }
 
 /// One `cargo build` of the whole workspace: a narrower one would choose other features and compile mistral.rs again.
@@ -178,15 +136,6 @@ fn executable(all: &[PathBuf], name: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_base_has_the_loader_and_libraries_and_no_plugins() {
-        assert!(is_library("/lib64/ld-linux-x86-64.so.2"));
-        assert!(is_library("/lib/x86_64-linux-gnu/libc.so.6"));
-        assert!(is_library("/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30"));
-        assert!(!is_library("/usr/lib/x86_64-linux-gnu/gconv/UTF-7.so"));
-        assert!(!is_library("/usr/share/doc/libc6/copyright"));
-    }
 
     #[test]
     fn every_dockerfile_has_the_stage_for_prebuilt_programs() {

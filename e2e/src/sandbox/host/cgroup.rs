@@ -12,19 +12,23 @@ use anyhow::{Context, Result, bail};
 const ROOT: &str = "/sys/fs/cgroup";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Moves this process into the sandbox's cgroup where there is one hierarchy only (v2): there a cgroup that the starting
-/// shell owns could be taken away with the shell. On v1 processes stay where they are.
-pub(in crate::sandbox) fn enter(name: &str) -> Result<()> {
-    if !Path::new(ROOT).join("cgroup.controllers").exists() {
-        return Ok(());
+/// Makes the sandbox's cgroup: the kubelet wants the one that it is told to use to be there in every hierarchy. Where there
+/// is only one (v2), this process moves into it as well: a cgroup that the starting shell owns could go with the shell.
+pub(in crate::sandbox) fn make(name: &str) -> Result<()> {
+    for hierarchy in hierarchies()? {
+        let cgroup = hierarchy.join(name);
+        fs::create_dir_all(&cgroup).with_context(|| format!("cannot make the cgroup {}", cgroup.display()))?;
     }
-    // Beside the containers, not above them: a v2 cgroup has processes or children with controllers, never both.
-    let own = Path::new(ROOT).join(name).join("node");
-    let enter = || {
-        fs::create_dir_all(&own)?;
-        fs::write(own.join("cgroup.procs"), "0")
-    };
-    enter().with_context(|| format!("cannot enter the cgroup {}", own.display()))
+    if is_unified() {
+        // Beside the containers, not above them: a v2 cgroup has processes or children with controllers, never both.
+        let own = Path::new(ROOT).join(name).join("node");
+        let enter = || {
+            fs::create_dir_all(&own)?;
+            fs::write(own.join("cgroup.procs"), "0")
+        };
+        enter().with_context(|| format!("cannot enter the cgroup {}", own.display()))?;
+    }
+    Ok(())
 }
 
 /// Removes the sandbox's cgroups once the kernel has seen their last process go.
@@ -42,9 +46,12 @@ pub(in crate::sandbox) async fn remove(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every place where a hierarchy may be mounted: the root itself (v2) and its directories (v1).
+/// Where hierarchies are mounted: at the root itself (v2) or at directories of it (v1, which may have v2 among them).
 fn hierarchies() -> Result<Vec<PathBuf>> {
-    let mut hierarchies = vec![PathBuf::from(ROOT)];
+    if is_unified() {
+        return Ok(vec![PathBuf::from(ROOT)]);
+    }
+    let mut hierarchies = Vec::new();
     for entry in fs::read_dir(ROOT).with_context(|| format!("cannot read {ROOT}: are cgroups mounted?"))? {
         let path = entry?.path();
         if path.is_dir() && !path.is_symlink() {
@@ -52,6 +59,10 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
         }
     }
     Ok(hierarchies)
+}
+
+fn is_unified() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
 }
 
 /// Removes directories, deepest first; the files in them are the kernel's and go with them.

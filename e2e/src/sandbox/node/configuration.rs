@@ -121,11 +121,9 @@ fn kubelet(settings: &Settings) -> Value {
         // Every container below one cgroup of ours, which `down` removes.
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": format!("/{}", settings.name),
-        "cgroupsPerQOS": false,
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
         "failSwapOn": false,
-        "localStorageCapacityIsolation": false,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         // Nothing could be pulled again.
         "imageGCHighThresholdPercent": 100,

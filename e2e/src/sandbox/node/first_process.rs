@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Write,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -53,6 +54,7 @@ pub fn begin(state: &Path) -> Result<()> {
     let log = File::create(state.join("log/node.log"))?;
     // It goes on without us: nobody waits for this child here.
     let _first = Command::new("/proc/self/exe")
+        .arg0("sandbox")
         .args(["node", "first"])
         .arg(state)
         .stdin(Stdio::null())
@@ -70,7 +72,7 @@ pub fn first(state: &Path) -> Result<()> {
     let _held_for_life = take_place(&settings)?;
     let programs = fs::read_to_string(state.join("programs.json")).context("the state directory has no programs.json")?;
     let programs: Programs = serde_json::from_str(&programs)?;
-    cgroup::enter(&settings.name)?;
+    cgroup::make(&settings.name)?;
     root::enter(&settings)?;
     protect_machine_settings()?;
     fs::write("/proc/sys/kernel/hostname", &settings.name).context("cannot name the node")?;

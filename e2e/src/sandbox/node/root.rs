@@ -40,12 +40,12 @@ pub(super) fn enter(settings: &Settings) -> Result<()> {
         }
     }
     for name in SHARED {
-        bind(&Path::new("/").join(name), &root.join(name))?;
+        bind(&Path::new("/").join(name), &root.join(name), MsFlags::MS_REC)?;
     }
     for name in OWN {
-        bind(&made(settings.state.join(name))?, &root.join(name))?;
+        bind(&made(settings.state.join(name))?, &root.join(name), MsFlags::empty())?;
     }
-    bind(&settings.state, &inside(&root, layout::STATE))?;
+    bind(&settings.state, &inside(&root, layout::STATE), MsFlags::empty())?;
     bind_read_only(&made(settings.programs())?, &inside(&root, layout::PROGRAMS))?;
     bind_read_only(&made(settings.models())?, &inside(&root, layout::MODELS))?;
     fs::create_dir_all(root.join("proc"))?;
@@ -69,14 +69,14 @@ fn inside(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-fn bind(source: &Path, target: &Path) -> Result<()> {
+fn bind(source: &Path, target: &Path, depth: MsFlags) -> Result<()> {
     fs::create_dir_all(target)?;
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | depth, None::<&str>)
         .with_context(|| format!("cannot show {} to the node", source.display()))
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> Result<()> {
-    bind(source, target)?;
+    bind(source, target, MsFlags::MS_REC)?;
     mount(None::<&str>, target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>)
         .with_context(|| format!("cannot make {} read-only for the node", source.display()))
 }
