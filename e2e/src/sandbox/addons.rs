@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 
 use super::{
-    binaries::Binaries,
+    binaries::{Binaries, digest},
     command::{output_with_input, program},
     settings::Settings,
 };
@@ -42,10 +42,13 @@ pub(super) async fn apply(settings: &Settings, binaries: &Binaries) -> Result<()
 }
 
 fn manifests(settings: &Settings) -> String {
+    // In the pods' annotations: a changed configuration has to restart what reads it.
+    let digest = digest(MANIFESTS.map(str::as_bytes));
     MANIFESTS
         .join("---\n")
         .replace("${COREDNS_IMAGE}", COREDNS_IMAGE)
         .replace("${JAEGER_IMAGE}", JAEGER_IMAGE)
+        .replace("${DIGEST}", &format!("{digest:?}"))
         .replace("${DNS_SERVICE}", &settings.dns_service().to_string())
         .replace("${JAEGER_SERVICE}", &settings.jaeger_service().to_string())
 }
