@@ -5,6 +5,7 @@
 pub mod chat;
 pub mod jaeger;
 pub mod lab;
+pub mod local;
 pub mod manifest;
 pub mod namespace;
 pub mod release;

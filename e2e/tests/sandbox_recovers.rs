@@ -58,8 +58,10 @@ fn a_sandbox_that_is_killed_anywhere_comes_up_again_and_leaves_nothing() {
     kill(second_node.pid);
     trial.eventually("the node is gone", |trial| trial.node().is_none() && still_running(&of_the_second_node).is_empty());
 
-    // And with a node that was interrupted on its way up again.
+    // And with a node that was interrupted on its way up again, whose record somebody deleted and whose name was changed.
     trial.up_killed_when(|trial| trial.reports_of("containerd"));
+    fs::remove_file(trial.settings.state.join("node.lock")).unwrap();
+    Settings { name: "sojourn-other".into(), ..trial.settings.clone() }.write().unwrap();
     trial.succeeds("down");
     assert_unchanged(&before, &machine());
     assert_eq!(trial.processes(), BTreeMap::new());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sojourn_contract::attribute;
 use sojourn_contract::journey::StartupStage;
 use sojourn_journey::startup::Stage;
-use sojourn_journey::trace::Attributes;
+use sojourn_journey::trace::{Attributes, Value};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -48,7 +48,7 @@ fn load_stages(
         loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let bytes = i64::try_from(total).unwrap_or(i64::MAX);
-    let attributes: Attributes = [(attribute::STARTUP_BYTES, bytes.into())].into_iter().collect();
+    let attributes: Attributes = [(attribute::STARTUP_BYTES, Value::Int(bytes))].into_iter().collect();
     stages.push(Stage { stage: StartupStage::Load, from, to: clock.now(), attributes });
 
     progress.send_modify(|now| now.waiting_for = "the model's first step".to_owned());

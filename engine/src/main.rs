@@ -11,7 +11,7 @@ use sojourn_engine::cli::{Cli, Command, Draw, LogFormat, Serve, When};
 use sojourn_engine::clock::Clock;
 use sojourn_engine::{app, cpu, exit};
 use sojourn_journey::check::check;
-use sojourn_journey::draw;
+use sojourn_journey::draw::{Style, draw};
 use sojourn_journey::trace::Trace;
 use tracing_subscriber::EnvFilter;
 
@@ -73,7 +73,7 @@ fn report(result: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
-/// Prints every violation; false if there is one.
+/// Prints every violation; false if there is one, or no journey at all.
 fn check_file(path: &Path) -> anyhow::Result<bool> {
     let (mut journeys, mut violations) = (0, 0);
     for trace in read(path)? {
@@ -85,10 +85,11 @@ fn check_file(path: &Path) -> anyhow::Result<bool> {
         }
     }
     match violations {
+        _ if journeys == 0 => println!("no journey: no span is named llm_request"),
         0 => println!("{journeys} journeys, all legal"),
         count => println!("{journeys} journeys, {count} violations"),
     }
-    Ok(violations == 0)
+    Ok(journeys > 0 && violations == 0)
 }
 
 fn draw_file(arguments: &Draw) -> anyhow::Result<bool> {
@@ -98,7 +99,7 @@ fn draw_file(arguments: &Draw) -> anyhow::Result<bool> {
         When::Never => false,
     };
     for trace in read(&arguments.trace.file)? {
-        print!("{}", draw::draw(&trace, arguments.width, color));
+        print!("{}", draw(&trace, Style { width: arguments.width, color }));
     }
     Ok(true)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    io::Write,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, ExitCode},
@@ -144,17 +145,19 @@ async fn perform(sandbox: Sandbox, command: Subcommands) -> Result<ExitCode> {
 
 fn status(sandbox: &Sandbox) -> Result<ExitCode> {
     let status = sandbox.status()?;
-    match status.node {
-        Some(pid) => println!("node {}: process {pid}", sandbox.settings().name),
-        None => println!("node {}: not there", sandbox.settings().name),
-    }
+    let settings = sandbox.settings();
+    let node = status.node.map_or("not there".to_owned(), |pid| format!("process {pid}"));
+    let mut text = format!("node {}: {node}\n", settings.name);
     for component in &status.components {
-        match &component.ended {
-            None => println!("{}: runs", component.name),
-            Some(how) => {
-                println!("{}: ended with {how}, see {}", component.name, sandbox.settings().log(&component.name).display())
-            }
-        }
+        let log = settings.log(&component.name);
+        let state =
+            component.ended.as_ref().map_or("runs".to_owned(), |how| format!("ended with {how}, see {}", log.display()));
+        text.push_str(&format!("{}: {state}\n", component.name));
+    }
+    // Whoever reads the first lines only has heard enough.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
     }
     Ok(if status.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

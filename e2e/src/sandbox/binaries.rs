@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{
@@ -168,10 +169,8 @@ impl Workshop<'_> {
             return Ok(finished);
         }
         let step = self.progress.step(format!("building {} {} (minutes, once)", recipe.name, recipe.version));
-        let work = self.cache.join("build");
-        std::fs::create_dir_all(&work)?;
         std::fs::create_dir_all(self.cache.join("bin"))?;
-        let work = tempfile::Builder::new().prefix(recipe.name).tempdir_in(work)?;
+        let work = workplace(self.cache, recipe.name)?;
         let outputs = work.path().join("outputs");
         std::fs::create_dir(&outputs)?;
         self.run(recipe, work.path(), &outputs, &step).await.with_context(|| format!("cannot build {}", recipe.name))?;
@@ -249,6 +248,22 @@ pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A directory in the cache to build something in; those of builds that were killed are removed on the way.
+pub(super) fn workplace(cache: &Path, name: &str) -> Result<TempDir> {
+    let directory = cache.join("build");
+    std::fs::create_dir_all(&directory)?;
+    for entry in std::fs::read_dir(&directory)? {
+        let entry = entry?;
+        // The first part of its name is the number of the process that made it.
+        let owner = entry.file_name().to_string_lossy().split('.').next().and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            std::fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    let prefix = format!("{}.{name}.", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(directory).context("cannot make a directory to build in")
+}
+
 fn go(cache: &Path) -> Command {
     let mut command = program("go");
     go_environment(&mut command, cache);
@@ -276,6 +291,16 @@ mod tests {
         assert_ne!(key, ETCD.key("go version go1.27.0"));
         assert_ne!(key, JAEGER.key("go version go1.26.8"));
         assert_ne!(digest([&b"ab"[..], b"c"]), digest([&b"a"[..], b"bc"]), "the border between parts counts");
+    }
+
+    #[test]
+    fn the_workplace_of_a_killed_build_is_removed() {
+        let cache = tempfile::tempdir().unwrap();
+        let stale = cache.path().join("build/4294967295.etcd.x");
+        std::fs::create_dir_all(&stale).unwrap();
+        let mine = workplace(cache.path(), "etcd").unwrap();
+        let another = workplace(cache.path(), "etcd").unwrap();
+        assert!(!stale.exists() && mine.path().is_dir() && another.path().is_dir());
     }
 
     #[test]

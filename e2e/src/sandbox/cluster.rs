@@ -92,7 +92,11 @@ impl Cluster {
 
     /// Gives the node an image unless it has this very one; true when it had to.
     pub async fn load_image(&self, image: &Image) -> Result<bool> {
-        containerd::load(&self.settings, image).await
+        let lacks = containerd::images(&self.settings).await?.get(&image.name) != Some(&image.digest);
+        if lacks {
+            containerd::import(&self.settings, image).await?;
+        }
+        Ok(lacks)
     }
 
     /// Gives the node the image in an OCI archive; true when it had to.
@@ -105,16 +109,18 @@ impl Cluster {
         let directory = tempfile::tempdir()?;
         let archive = directory.path().join("image.tar");
         let mut push = program("buildah");
-        push.args(["push", "--disable-compression", name]).arg(format!("oci-archive:{}:{name}", archive.display()));
+        push.args(["push", name]).arg(format!("oci-archive:{}:{name}", archive.display()));
         output(&mut push).await.with_context(|| format!("{name} is neither an archive nor an image of buildah's"))?;
         self.load_archive(&archive).await
     }
 
-    /// Gives the node images, one after another, and says so: containerd refuses some of what is imported at the same time.
+    /// Gives the node those of the images that it lacks, one after another, because containerd refuses some of what is
+    /// imported at the same time.
     pub async fn load_images(&self, images: &[Image], progress: &Progress) -> Result<()> {
-        for image in images {
+        let there = containerd::images(&self.settings).await?;
+        for image in images.iter().filter(|image| there.get(&image.name) != Some(&image.digest)) {
             let step = progress.step(format!("loading {}", image.name));
-            self.load_image(image).await?;
+            containerd::import(&self.settings, image).await?;
             step.done();
         }
         Ok(())

@@ -23,19 +23,15 @@ pub(super) async fn ready(settings: &Settings) -> Result<()> {
     .await
 }
 
-/// Imports an image unless the node has this very one; true when it had to.
-pub(super) async fn load(settings: &Settings, image: &Image) -> Result<bool> {
-    if images(settings).await?.get(&image.name) == Some(&image.digest) {
-        return Ok(false);
-    }
+/// Imports an image.
+pub(super) async fn import(settings: &Settings, image: &Image) -> Result<()> {
     let mut import = ctr(settings);
-    import.args(["images", "import", "--digests=false"]).arg(&image.archive);
-    output(&mut import).await.with_context(|| format!("cannot load {} into the node", image.name))?;
-    Ok(true)
+    import.args(["images", "import"]).arg(&image.archive);
+    output(&mut import).await.with_context(|| format!("cannot load {} into the node", image.name)).map(drop)
 }
 
 /// Digests of the node's images, by name.
-async fn images(settings: &Settings) -> Result<BTreeMap<String, String>> {
+pub(super) async fn images(settings: &Settings) -> Result<BTreeMap<String, String>> {
     let listing = output(ctr(settings).args(["images", "list"])).await.context("cannot list the node's images")?;
     Ok(parse(&listing))
 }

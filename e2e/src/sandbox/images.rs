@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     addons::{BUSYBOX_IMAGE, COLLECTOR_IMAGE, COREDNS_IMAGE, JAEGER_IMAGE, PAUSE_IMAGE},
     base_image::base,
-    binaries::{Binaries, digest},
+    binaries::{Binaries, digest, workplace},
     command::{find, output, program},
     progress::Progress,
 };
@@ -144,7 +144,7 @@ pub(super) async fn build(cache: &Path, recipe: &Recipe, progress: &Progress) ->
     }
     let step = progress.step(format!("building the image {}", recipe.name));
     fs::create_dir_all(&directory)?;
-    let work = tempfile::Builder::new().prefix(&stem).tempdir_in(&directory)?;
+    let work = workplace(cache, &stem)?;
     let context = work.path().join("context");
     for (path, source) in &recipe.files {
         put(source, &context.join(path)).await.with_context(|| format!("cannot put {path} into {}", recipe.name))?;
@@ -177,8 +177,7 @@ async fn buildah(recipe: &Recipe, work: &Path, context: &Path, archive: &Path) -
     output(build.arg(context)).await?;
     let mut push = buildah();
     push.arg("push").arg("--signature-policy").arg(work.join("policy.json"));
-    // Uncompressed: it is read on this machine only, and twice as fast.
-    push.args(["--disable-compression", &recipe.name]);
+    push.args(["--compression-format", "zstd", "--compression-level", "1", &recipe.name]);
     push.arg(format!("oci-archive:{}:{}", archive.display(), recipe.name));
     output(&mut push).await?;
     Ok(())

@@ -42,13 +42,14 @@ pub use progress::{Progress, Step};
 pub use settings::{Range, Settings};
 
 /// What `down` removes of the state directory: all but the lock and the settings that a person may have written.
-const STATE_OF_A_CLUSTER: [&str; 11] = [
+const STATE_OF_A_CLUSTER: [&str; 12] = [
     "components.json",
     "etc",
     "kubeconfig",
     "log",
     "node.lock",
-    "programs.json",
+    "plan.json",
+    "plan.unfinished",
     "root",
     "run",
     "tmp",
@@ -168,23 +169,27 @@ impl Sandbox {
         Ok(Status { node, components })
     }
 
-    /// The node that lives and is whole, or a new one in place of what is left of an old one.
+    /// The node that lives, is whole and is what it should be, or a new one in place of what is left of an old one.
     async fn living_node(&self, binaries: &Binaries, progress: &Progress) -> Result<node::Record> {
+        let plan = node::Plan::new(&self.settings, binaries)?;
         if let Some(record) = node::living(&self.settings)? {
             match node::check(&self.settings) {
-                Ok(()) => return Ok(record),
+                Ok(()) if node::Plan::read(&self.settings.state).as_ref() == Some(&plan) => return Ok(record),
+                Ok(()) => eprintln!("sandbox: starting anew, because the node was made from other settings or programs"),
                 Err(error) => eprintln!("sandbox: starting anew, because {error:#}"),
             }
         }
         self.clear(progress).await?;
-        node::start(&self.settings, binaries).await
+        node::start(&plan).await
     }
 
     async fn clear(&self, progress: &Progress) -> Result<()> {
         let step = progress.step("taking down what is left of the sandbox");
+        // What there is may have been made from settings that were changed since.
+        let made = node::Plan::read(&self.settings.state).map_or_else(|| self.settings.clone(), |plan| plan.settings);
         node::stop(&self.settings).await?;
-        host::link::remove(&self.settings).await?;
-        host::cgroup::remove(&self.settings.name).await?;
+        host::link::remove(&made).await?;
+        host::cgroup::remove(&made.name).await?;
         for name in STATE_OF_A_CLUSTER {
             remove(&self.settings.state.join(name))?;
         }

@@ -20,6 +20,7 @@ pub(in crate::sandbox) fn make(name: &str) -> Result<()> {
         fs::create_dir_all(&cgroup).with_context(|| format!("cannot make the cgroup {}", cgroup.display()))?;
     }
     if is_unified() {
+        share_controllers()?;
         // Beside the containers, not above them: a v2 cgroup has processes or children with controllers, never both.
         let own = Path::new(ROOT).join(name).join("node");
         let enter = || {
@@ -27,6 +28,17 @@ pub(in crate::sandbox) fn make(name: &str) -> Result<()> {
             fs::write(own.join("cgroup.procs"), "0")
         };
         enter().with_context(|| format!("cannot enter the cgroup {}", own.display()))?;
+    }
+    Ok(())
+}
+
+/// Lets children of the root have every controller, one by one: the kernel refuses those that it cannot share, and the
+/// kubelet says which of them it misses.
+fn share_controllers() -> Result<()> {
+    let root = Path::new(ROOT);
+    let controllers = fs::read_to_string(root.join("cgroup.controllers")).context("cannot read the controllers of cgroups")?;
+    for controller in controllers.split_whitespace() {
+        fs::write(root.join("cgroup.subtree_control"), format!("+{controller}")).ok();
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use super::layout;
 use crate::sandbox::settings::Settings;
 
 /// One program of the node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Component {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::sandbox) struct Component {
     /// Name of the component, of its log file and in what the sandbox says about it.
-    pub name: &'static str,
+    pub name: String,
     /// The program, a path inside the node.
     pub program: String,
     /// Its arguments.
@@ -19,7 +19,7 @@ pub(super) struct Component {
 }
 
 /// Where the programs lie inside the node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Programs {
     /// Directory of the Kubernetes programs.
     pub kubernetes: String,
@@ -43,8 +43,8 @@ pub(super) fn components(settings: &Settings, programs: &Programs) -> Vec<Compon
     ]
 }
 
-fn component(name: &'static str, program: String, arguments: Vec<String>, after_api_server: bool) -> Component {
-    Component { name, program, arguments, after_api_server }
+fn component(name: &str, program: String, arguments: Vec<String>, after_api_server: bool) -> Component {
+    Component { name: name.to_owned(), program, arguments, after_api_server }
 }
 
 fn flag(name: &str, value: impl std::fmt::Display) -> String {

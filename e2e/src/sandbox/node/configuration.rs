@@ -1,4 +1,4 @@
-//! The files that the node's programs read, as texts by file name. Pure but for the randomness of keys.
+//! The files that the node's programs read, as texts by their path below `etc`. Pure but for the randomness of keys.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -12,19 +12,29 @@ use crate::sandbox::{
     settings::Settings,
 };
 
-/// How the administrator logs in.
-const ADMINISTRATOR: (&str, Option<&str>) = ("admin", Some("system:masters"));
-
-/// What a new node starts from.
-pub(super) struct Configuration {
-    /// Files in the state's `etc`, by name.
-    pub files: BTreeMap<String, String>,
-    /// The administrator's kubeconfig.
-    pub kubeconfig: String,
+/// The configuration files, which say the same each time. `plugins` is the directory of the network plug-ins.
+pub(super) fn files(settings: &Settings, plugins: &str) -> Result<BTreeMap<String, String>> {
+    let resolver = "# Pods that ask for the node's DNS get none: the sandbox reaches nothing outside.\n";
+    let files = [
+        ("containerd.toml", containerd(plugins)),
+        ("cni/10-pods.conflist", serde_json::to_string_pretty(&pod_network(settings))?),
+        ("kubelet.yaml", serde_yaml::to_string(&kubelet(settings))?),
+        ("kube-proxy.yaml", serde_yaml::to_string(&kube_proxy(settings))?),
+        ("resolv.conf", resolver.to_owned()),
+    ];
+    Ok(files.into_iter().map(|(name, content)| (name.to_owned(), content)).collect())
 }
 
-/// Makes everything, with new keys. `plugins` is the directory of the network plug-ins.
-pub(super) fn configuration(settings: &Settings, plugins: &str) -> Result<Configuration> {
+/// Certificates, keys and kubeconfigs of a new cluster.
+pub(super) struct Credentials {
+    /// Files below `etc`.
+    pub files: BTreeMap<String, String>,
+    /// The administrator's kubeconfig.
+    pub administrator: String,
+}
+
+/// Makes a new cluster's credentials.
+pub(super) fn credentials(settings: &Settings) -> Result<Credentials> {
     let server = format!("https://{}:{}", settings.node_address(), layout::API_SERVER_PORT);
     let authority = Authority::new(&settings.name)?;
     let mut files = BTreeMap::new();
@@ -56,15 +66,8 @@ pub(super) fn configuration(settings: &Settings, plugins: &str) -> Result<Config
     for user in ["controller-manager", "scheduler", "proxy"] {
         put(&format!("{user}.kubeconfig"), authority.kubeconfig(&server, &format!("system:kube-{user}"), None)?);
     }
-
-    put("containerd.toml", containerd(plugins));
-    put("cni/10-pods.conflist", serde_json::to_string_pretty(&pod_network(settings))?);
-    put("kubelet.yaml", serde_yaml::to_string(&kubelet(settings))?);
-    put("kube-proxy.yaml", serde_yaml::to_string(&kube_proxy(settings))?);
-    put("resolv.conf", "# Pods that ask for the node's DNS get none: the sandbox reaches nothing outside.\n".into());
-
-    let kubeconfig = authority.kubeconfig(&server, ADMINISTRATOR.0, ADMINISTRATOR.1)?;
-    Ok(Configuration { files, kubeconfig })
+    let administrator = authority.kubeconfig(&server, "admin", Some("system:masters"))?;
+    Ok(Credentials { files, administrator })
 }
 
 /// Every pod on its own link, all traffic routed: Services work between pods of a node also where bridges bypass iptables.
@@ -86,6 +89,8 @@ fn containerd(plugins: &str) -> String {
 [plugins."io.containerd.grpc.v1.cri"]
   # Lowering oom_score_adj needs a right that a virtual machine's root may lack.
   restrict_oom_score_adj = true
+  # A profile would be loaded into the whole machine's kernel, and stay there.
+  disable_apparmor = true
   sandbox_image = "{PAUSE_IMAGE}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"

@@ -22,11 +22,7 @@ use nix::{
     unistd::setsid,
 };
 
-use super::{
-    Record, Report,
-    components::{Component, Programs, components},
-    layout, root,
-};
+use super::{Plan, Record, Report, components::Component, layout, root};
 use crate::sandbox::{
     host::cgroup,
     settings::{Settings, write_whole},
@@ -68,16 +64,14 @@ pub fn begin(state: &Path) -> Result<()> {
 /// The first process itself; returns only when the node cannot go on.
 pub fn first(state: &Path) -> Result<()> {
     setsid().context("cannot leave the session of whoever started the node")?;
-    let settings = Settings::read(state)?.context("the state directory has no settings.json")?;
+    let Plan { settings, components, .. } = Plan::read(state).context("the state directory has no plan.json")?;
     let _held_for_life = take_place(&settings)?;
-    let programs = fs::read_to_string(state.join("programs.json")).context("the state directory has no programs.json")?;
-    let programs: Programs = serde_json::from_str(&programs)?;
     cgroup::make(&settings.name)?;
     root::enter(&settings)?;
     protect_machine_settings()?;
     fs::write("/proc/sys/kernel/hostname", &settings.name).context("cannot name the node")?;
     configure_network(&settings)?;
-    supervise(components(&settings, &programs))
+    supervise(components)
 }
 
 /// Takes the lock that says "this node lives" and writes down who holds it, as the host knows us.
@@ -197,7 +191,7 @@ impl Roster {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", component.name))?;
-        reports.insert(i32::try_from(child.id())?, Report { name: component.name.to_owned(), ended: None });
+        reports.insert(i32::try_from(child.id())?, Report { name: component.name.clone(), ended: None });
         publish(&reports)
     }
 

@@ -22,9 +22,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    binaries::Binaries,
-    command::{find, last_lines, output, program},
-    prerequisites::NETWORK_PLUGIN_DIRECTORIES,
+    command::{last_lines, output, program},
     settings::{Settings, write_whole},
 };
 
@@ -32,7 +30,10 @@ mod components;
 mod configuration;
 pub mod first_process;
 pub mod layout;
+mod plan;
 mod root;
+
+pub(super) use plan::Plan;
 
 /// How long a node may take to record itself, or to die.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,8 +111,9 @@ pub fn check(settings: &Settings) -> Result<()> {
 }
 
 /// Writes a new cluster's files and starts its node; returns when the first process has recorded itself.
-pub(super) async fn start(settings: &Settings, binaries: &Binaries) -> Result<Record> {
-    prepare(settings, binaries)?;
+pub(super) async fn start(plan: &Plan) -> Result<Record> {
+    write_files(plan)?;
+    let settings = &plan.settings;
     let mut begin = program(own_program()?);
     output(begin.args(["node", "begin"]).arg(&settings.state)).await?;
     let deadline = Instant::now() + PATIENCE;
@@ -127,9 +129,10 @@ pub(super) async fn start(settings: &Settings, binaries: &Binaries) -> Result<Re
 
 /// Kills the node, if there is one, and waits until every process of it is gone.
 pub(super) async fn stop(settings: &Settings) -> Result<()> {
-    let recorded = record(settings).filter(Record::runs);
+    let mut doomed = first_processes(&settings.state)?;
+    doomed.extend(living(settings)?.or_else(|| record(settings)));
     let deadline = Instant::now() + PATIENCE;
-    while let Some(record) = living(settings)?.or(recorded.filter(Record::runs)) {
+    while let Some(record) = doomed.iter().find(|record| record.runs()) {
         match kill(Pid::from_raw(record.pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => return Err(error).context("cannot end the node's first process"),
@@ -140,31 +143,30 @@ pub(super) async fn stop(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn prepare(settings: &Settings, binaries: &Binaries) -> Result<()> {
-    let plugins = NETWORK_PLUGIN_DIRECTORIES
-        .into_iter()
-        .find(|directory| Path::new(directory).join("ptp").exists())
-        .context("there are no network plug-ins")?;
-    let made = configuration::configuration(settings, plugins)?;
-    let etc = settings.state.join("etc");
-    for (name, content) in &made.files {
-        write_whole(&etc.join(name), content)?;
+/// First processes by their command lines: one whose state directory was deleted under it has no record any more.
+fn first_processes(state: &Path) -> Result<Vec<Record>> {
+    let tail = format!("\0node\0first\0{}\0", state.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot read /proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse() else { continue };
+        // A process that has ended meanwhile is none.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if line.ends_with(tail.as_bytes()) {
+            found.extend(Record::of(pid));
+        }
     }
-    write_whole(&settings.kubeconfig(), &made.kubeconfig)?;
-    let programs = components::Programs {
-        kubernetes: inside(settings, &binaries.kubernetes)?,
-        etcd: inside(settings, &binaries.etcd)?,
-        containerd: find("containerd").context("there is no containerd")?.to_string_lossy().into_owned(),
-    };
-    write_whole(&settings.state.join("programs.json"), &serde_json::to_string(&programs)?)?;
-    fs::create_dir_all(settings.state.join("log"))?;
-    Ok(())
+    Ok(found)
 }
 
-/// Where the node sees a directory of built programs.
-fn inside(settings: &Settings, directory: &Path) -> Result<String> {
-    let relative = directory.strip_prefix(settings.programs()).context("programs lie in the cache")?;
-    Ok(format!("{}/{}", layout::PROGRAMS, relative.display()))
+fn write_files(plan: &Plan) -> Result<()> {
+    let settings = &plan.settings;
+    let credentials = configuration::credentials(settings)?;
+    for (name, content) in plan.files.iter().chain(&credentials.files) {
+        write_whole(&settings.state.join("etc").join(name), content)?;
+    }
+    write_whole(&settings.kubeconfig(), &credentials.administrator)?;
+    fs::create_dir_all(settings.state.join("log"))?;
+    plan.write()
 }
 
 /// The `sandbox` program, also when a test or another program of this crate asks.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use mistralrs::core::{
-    DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig, Loader, ModelDType, Pipeline as PipelineTrait, TokenSource,
+    DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig, ModelDType, Pipeline as PipelineTrait, TokenSource,
 };
 use tokenizers::Tokenizer;
 

@@ -1,0 +1,132 @@
+//! Programs of ours and of others as plain processes on loopback, without a cluster.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+
+use crate::jaeger::Jaeger;
+use crate::wait::{self, Look};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that ends with its owner.
+pub struct Local {
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    child: Child,
+}
+
+/// A Jaeger on free ports of loopback.
+pub struct LocalJaeger {
+    /// Its query API.
+    pub jaeger: Jaeger,
+    /// Where it takes OTLP over gRPC.
+    pub otlp_grpc: String,
+    /// Where it takes OTLP over HTTP.
+    pub otlp_http: String,
+    _process: Local,
+}
+
+impl Local {
+    /// Starts `sojourn-engine serve`, as it lies beside this test, and waits until it is ready.
+    pub async fn engine(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(beside_this_test("sojourn-engine")?);
+        command.arg("serve").args(arguments).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.envs(environment.iter().copied());
+        Self::start(command, port, "/ready").await
+    }
+
+    /// Ends it as Kubernetes would, and waits.
+    pub async fn terminate(mut self) -> Result<()> {
+        let pid = self.child.id().context("it has ended already")?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::Signal::SIGTERM)?;
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
+        if !status.success() {
+            bail!("it ended with {status}");
+        }
+        Ok(())
+    }
+
+    async fn start(mut command: Command, port: u16, ready: &str) -> Result<Self> {
+        let what = format!("{:?}", command.as_std().get_program());
+        let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().with_context(|| format!("cannot start {what}"))?;
+        let mut local = Self { url: format!("http://127.0.0.1:{port}"), child };
+        let address = format!("{}{ready}", local.url);
+        loop_until_ready(&what, &address, &mut local.child).await?;
+        Ok(local)
+    }
+}
+
+async fn loop_until_ready(what: &str, address: &str, child: &mut Child) -> Result<()> {
+    let child = tokio::sync::Mutex::new(child);
+    wait::quietly(&format!("{what} is ready"), PATIENCE, || async {
+        if let Some(status) = child.lock().await.try_wait()? {
+            bail!("{what} ended with {status}");
+        }
+        Ok(match reqwest::get(address).await {
+            Ok(response) if response.status().is_success() => Look::Holds(()),
+            Ok(response) => Look::NotYet(response.status().to_string()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await
+}
+
+impl LocalJaeger {
+    /// Starts Jaeger; `directory` takes its configuration.
+    pub async fn start(program: &Path, directory: &Path) -> Result<Self> {
+        let (query, grpc, http, health, query_grpc) = (free_port()?, free_port()?, free_port()?, free_port()?, free_port()?);
+        let configuration = serde_json::json!({
+            "service": {
+                "extensions": ["jaeger_storage", "jaeger_query", "healthcheckv2"],
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["jaeger_storage_exporter"]}},
+                "telemetry": {"metrics": {"level": "none"}},
+            },
+            "extensions": {
+                "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 1000}}}},
+                "jaeger_query": {
+                    "storage": {"traces": "memory"},
+                    "http": {"endpoint": format!("127.0.0.1:{query}")},
+                    "grpc": {"endpoint": format!("127.0.0.1:{query_grpc}")},
+                },
+                "healthcheckv2": {"use_v2": true, "http": {"endpoint": format!("127.0.0.1:{health}")}},
+            },
+            "receivers": {"otlp": {"protocols": {
+                "grpc": {"endpoint": format!("127.0.0.1:{grpc}")},
+                "http": {"endpoint": format!("127.0.0.1:{http}")},
+            }}},
+            "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
+        });
+        let file = directory.join("jaeger.yaml");
+        std::fs::write(&file, configuration.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Local::start(command, health, "/status").await?;
+        Ok(Self {
+            jaeger: Jaeger::new(&format!("http://127.0.0.1:{query}")),
+            otlp_grpc: format!("http://127.0.0.1:{grpc}"),
+            otlp_http: format!("http://127.0.0.1:{http}"),
+            _process: process,
+        })
+    }
+}
+
+/// A program of this workspace, compiled into the same directory as this test.
+pub fn beside_this_test(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let directory = test.parent().and_then(Path::parent).context("the test lies in no target directory")?;
+    let program = directory.join(name);
+    if !program.exists() {
+        bail!("{} is not there; run `cargo build` first", program.display());
+    }
+    Ok(program)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
