@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -19,6 +20,9 @@ use crate::crd::InferenceService;
 use crate::names;
 use crate::reconcile::{error_policy, reconcile};
 use crate::stores::{Writers, owner_of};
+
+/// Requests for the same service within this time become one reconcile: each of its children answers a write with an event.
+const DEBOUNCE: Duration = Duration::from_millis(200);
 
 type Request = ObjectRef<InferenceService>;
 
@@ -71,7 +75,7 @@ pub fn watch(scope: &Scope, client: &Client, writers: Writers, requests: &Unboun
 /// Reconciles what the queue asks for until it ends.
 pub async fn run(context: Arc<Context>, queue: UnboundedReceiver<Request>, concurrency: u16) {
     let store = context.stores.services.clone();
-    let config = controller::Config::default().concurrency(concurrency);
+    let config = controller::Config::default().concurrency(concurrency).debounce(DEBOUNCE);
     applier(reconcile_boxed, error_policy, context, store, queue.map(Ok::<_, std::convert::Infallible>), config)
         .for_each(|result| async move {
             match result {

@@ -10,6 +10,7 @@ use clap::Args;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Readiness};
@@ -74,13 +75,13 @@ async fn work(options: Options, readiness: Readiness, metrics: Arc<Metrics>) -> 
     tracing::info!(namespace, identity = options.identity, "holds the lease");
     readiness.await_for("the first list of each kind");
     let mut controllers = JoinSet::new();
-    let ready: Vec<_> = scopes(&options.watch_namespaces)
+    let begun: Vec<_> = scopes(&options.watch_namespaces)
         .into_iter()
         .map(|scope| begin(scope, &client, &options, &metrics, &mut controllers))
         .collect();
     let until_ready = async {
-        for stores in ready {
-            stores.ready().await.context("a watch ended before its first list")?;
+        for listed in begun {
+            listed.await.context("a watch ended before its first list")?;
         }
         readiness.ready();
         tracing::info!("reconciling");
@@ -103,23 +104,24 @@ fn scopes(namespaces: &[String]) -> Vec<Scope> {
     }
 }
 
-/// Starts everything that works for one scope.
+/// Starts everything that works for one scope, and says when its first lists are there.
 fn begin(
     scope: Scope,
     client: &Client,
     options: &Options,
     metrics: &Arc<Metrics>,
     controllers: &mut JoinSet<()>,
-) -> crate::stores::Stores {
+) -> oneshot::Receiver<()> {
     let (stores, writers) = stores();
     let answers = Arc::new(Answers::default());
     let (requests, queue) = controller::queue();
     let mut watches = controller::watch(&scope, client, writers, &requests);
     let context = Context::new(client.clone(), options.settings.clone(), stores.clone(), answers.clone(), metrics.clone());
     let (interval, concurrency) = (Duration::from_secs(options.telemetry_interval), options.concurrency);
-    let held = stores.clone();
+    let (listed, first_lists) = oneshot::channel();
     controllers.spawn(async move {
-        if stores.ready().await.is_err() {
+        // Awaited here alone: a store wakes only the last of those that wait for it.
+        if stores.ready().await.is_err() || listed.send(()).is_err() {
             return;
         }
         tokio::select! {
@@ -128,5 +130,5 @@ fn begin(
             _ = watches.join_next() => {}
         }
     });
-    held
+    first_lists
 }

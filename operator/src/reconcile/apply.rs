@@ -62,8 +62,10 @@ pub async fn apply(
         (None, Some(existing)) => writer.remove_own(existing.as_ref()).await?,
         (None, None) => {}
     }
-    writer.ensure(kubernetes_service, world.service.clone()).await?;
-    writer.ensure(disruption_budget, world.disruption_budget.clone()).await?;
+    futures::try_join!(
+        writer.ensure(kubernetes_service, world.service.clone()),
+        writer.ensure(disruption_budget, world.disruption_budget.clone()),
+    )?;
     writer.ensure(deployment, world.deployment.clone()).await
 }
 

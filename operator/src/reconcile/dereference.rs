@@ -40,14 +40,15 @@ pub async fn dereference(object: &InferenceService, context: &Context) -> Result
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let stores = &context.stores;
     let reader = Reader { context, namespace };
-    Ok(World {
-        config_map: reader.read(&stores.config_maps, &names::collector_config(name)).await?,
-        service: reader.read(&stores.kubernetes_services, name).await?,
-        disruption_budget: reader.read(&stores.disruption_budgets, name).await?,
-        deployment: reader.read(&stores.deployments, name).await?,
-        pods: stores.pods_of(name, namespace),
-        answers: context.answers.of(name, namespace),
-    })
+    let config_name = names::collector_config(name);
+    let (config_map, service, disruption_budget, deployment) = futures::try_join!(
+        reader.read(&stores.config_maps, &config_name),
+        reader.read(&stores.kubernetes_services, name),
+        reader.read(&stores.disruption_budgets, name),
+        reader.read(&stores.deployments, name),
+    )?;
+    let (pods, answers) = (stores.pods_of(name, namespace), context.answers.of(name, namespace));
+    Ok(World { config_map, service, disruption_budget, deployment, pods, answers })
 }
 
 struct Reader<'a> {

@@ -127,7 +127,7 @@ fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-/// The conditions whose reason is another one than before, as Events.
+/// The conditions whose reason is another one than before, as Events. That a new service is loading is no news.
 pub fn transitions(previous: Option<&InferenceServiceStatus>, next: &InferenceServiceStatus) -> Vec<Event> {
     let reason_before = |type_: &str| {
         let conditions = previous.map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -136,6 +136,7 @@ pub fn transitions(previous: Option<&InferenceServiceStatus>, next: &InferenceSe
     next.conditions
         .iter()
         .filter(|condition| reason_before(&condition.type_) != Some(condition.reason.as_str()))
+        .filter(|condition| previous.is_some() || !is_normal(&condition.reason))
         .map(|condition| Event {
             type_: if is_normal(&condition.reason) { EventType::Normal } else { EventType::Warning },
             reason: condition.reason.clone(),

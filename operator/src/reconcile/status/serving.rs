@@ -39,15 +39,16 @@ pub(super) fn verdict(service: &Service, revision: &str, world: &World) -> Verdi
         .collect();
     problems.extend(world.deployment.as_deref().and_then(refused_pods));
     let worst = problems.into_iter().min_by(|left, right| (left.0, &left.1).cmp(&(right.0, &right.1)));
-    match worst {
+    let (reason, subject, detail) = match worst {
         Some((ReadyReason::Loading, subject, detail)) if world.deployment.as_deref().is_some_and(is_late) => {
             let detail = format!("{detail}, and has done so for longer than spec.startup.timeout and 30 minutes; see its log");
-            not_ready(ReadyReason::StartupStalled, &subject, &detail)
+            (ReadyReason::StartupStalled, subject, detail)
         }
-        Some((reason, subject, detail)) => not_ready(reason, &subject, &detail),
-        None if older.is_empty() => not_ready(ReadyReason::Loading, "", "pods are being created"),
-        None => not_ready(ReadyReason::Loading, "", &format!("pods of an older revision are being replaced by {revision}")),
-    }
+        Some(problem) => problem,
+        None => (ReadyReason::Loading, String::new(), format!("pods of revision {revision} are being created")),
+    };
+    let still_serving = if older.iter().any(|pod| pod::is_ready(pod)) { "; an older revision goes on serving" } else { "" };
+    not_ready(reason, &subject, &format!("{detail}{still_serving}"))
 }
 
 /// Ready of a service that could not be applied.

@@ -116,7 +116,7 @@ fn a_service_is_ready_when_every_replica_serves_its_revision() {
 #[test]
 fn pods_of_an_older_revision_do_not_count() {
     let case = service("replicas: 1").with_pod_of("older", "a", ready());
-    check(&case, "Loading", "older revision");
+    check(&case, "Loading", "an older revision goes on serving");
     assert_eq!(case.status().ready_replicas, 1);
 }
 
