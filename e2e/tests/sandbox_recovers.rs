@@ -32,8 +32,8 @@ fn a_sandbox_that_is_killed_anywhere_comes_up_again_and_leaves_nothing() {
     trial.up_killed_when(|trial| trial.node().is_some());
     let first_node = trial.node().expect("the node lives on without `up`");
     trial.up_killed_when(|trial| Path::new("/sys/class/net").join(&trial.settings.name).exists());
+    trial.up_killed_when_it_says("loading localhost/sojourn/coredns");
     trial.up_killed_when(|trial| trial.reports_of("kube-scheduler"));
-    trial.up_killed_when_it_says("loading localhost/sojourn/jaeger");
     trial.succeeds("up");
     trial.is_whole();
     assert_eq!(trial.node(), Some(first_node), "an interrupted `up` is completed, not repeated");
