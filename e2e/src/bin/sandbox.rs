@@ -17,7 +17,7 @@ use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own, install_tls_provid
 #[derive(Parser)]
 #[command(name = "sandbox")]
 struct Arguments {
-    /// State directory of the sandbox [default: $SOJOURN_CACHE/sandbox, ~/.cache/sojourn/sandbox].
+    /// State directory of the sandbox [default: $SOJOURN_SANDBOX, $SOJOURN_CACHE/sandbox, ~/.cache/sojourn/sandbox].
     #[arg(long, global = true, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
     #[command(subcommand)]

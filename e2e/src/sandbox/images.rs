@@ -24,6 +24,9 @@ pub(super) const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Images carry no signatures here, and buildah wants to be told so.
 const SIGNATURE_POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
 
+/// Archives of one image that stay in the cache.
+const KEPT_ARCHIVES: usize = 3;
+
 /// An image that lies in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -151,8 +154,8 @@ pub(super) async fn build(cache: &Path, recipe: &Recipe, progress: &Progress) ->
     }
     let unfinished = work.path().join("image.tar");
     buildah(recipe, work.path(), &context, &unfinished).await.with_context(|| format!("cannot build {}", recipe.name))?;
-    forget_older(&directory, &stem)?;
     fs::rename(&unfinished, &archive)?;
+    forget_older(&directory, &stem)?;
     step.done();
     Image::read(&archive).await
 }
@@ -236,15 +239,45 @@ async fn put(source: &Source, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An image that is rebuilt with every change must not fill the disk.
+/// An image that is rebuilt with every change must not fill the disk. The newest stay: another sandbox may be reading them.
 fn forget_older(directory: &Path, stem: &str) -> Result<()> {
+    let mut archives = Vec::new();
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let key = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.strip_suffix(".tar"));
-        if key.is_some_and(|key| key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        let entry = entry?;
+        if is_archive_of(stem, &entry.file_name().to_string_lossy()) {
+            archives.push((entry.metadata()?.modified()?, entry.path()));
         }
     }
+    archives.sort();
+    for (_, path) in archives.iter().rev().skip(KEPT_ARCHIVES) {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
     Ok(())
+}
+
+fn is_archive_of(stem: &str, file: &str) -> bool {
+    let key = file.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.strip_suffix(".tar"));
+    key.is_some_and(|key| key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_archives_of_an_image_stay_and_others_are_not_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, day: u64| {
+            let file = fs::File::create(directory.path().join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(day * 86400)).unwrap();
+        };
+        for day in 1..=5 {
+            file(&format!("engine-dev-{day:016x}.tar"), day);
+        }
+        file("engine-dev-cuda-0000000000000001.tar", 1);
+        forget_older(directory.path(), "engine-dev").unwrap();
+        let left = |day: u64| directory.path().join(format!("engine-dev-{day:016x}.tar")).exists();
+        assert_eq!([1, 2, 3, 4, 5].map(left), [false, false, true, true, true]);
+        assert!(directory.path().join("engine-dev-cuda-0000000000000001.tar").exists());
+    }
 }

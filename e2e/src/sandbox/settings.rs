@@ -33,18 +33,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The sandbox that `sandbox up` makes: cache in `${SOJOURN_CACHE:-~/.cache/sojourn}`, state beneath it.
+    /// The sandbox that `sandbox up` makes: cache in `${SOJOURN_CACHE:-~/.cache/sojourn}`, state in
+    /// `${SOJOURN_SANDBOX:-CACHE/sandbox}`.
     pub fn from_environment() -> Result<Self> {
-        let cache = match std::env::var_os("SOJOURN_CACHE").filter(|path| !path.is_empty()) {
-            Some(path) => std::path::absolute(PathBuf::from(path))?,
-            None => {
-                PathBuf::from(std::env::var_os("HOME").context("set SOJOURN_CACHE or HOME: one says where the cache goes")?)
-                    .join(".cache/sojourn")
-            }
+        let directory = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(std::path::absolute).transpose();
+        let cache = match (directory("SOJOURN_CACHE")?, directory("HOME")?) {
+            (Some(cache), _) => cache,
+            (None, Some(home)) => home.join(".cache/sojourn"),
+            (None, None) => bail!("set SOJOURN_CACHE or HOME: one says where the cache goes"),
         };
         Ok(Self {
             name: "sojourn".into(),
-            state: cache.join("sandbox"),
+            state: directory("SOJOURN_SANDBOX")?.unwrap_or_else(|| cache.join("sandbox")),
             cache,
             link: Range::new([10, 77, 0, 0], 30),
             pods: Range::new([10, 244, 0, 0], 16),
