@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
+BUILDER := $(or $(shell command -v docker),$(shell command -v buildah))
+TAG := dev
 SCENARIOS := \
   quick_start \
   traces_a_request_end_to_end \
@@ -66,6 +68,15 @@ scenarios: up ## Run the scenarios on the sandbox cluster
 .PHONY: status
 status: build ## Say what runs of the sandbox
 	@$(BIN)/sandbox status
+
+.PHONY: images
+images: ## Build and push our images, for a cluster of your own: make images REGISTRY=registry.example.com/sojourn
+	@test -n "$(REGISTRY)" || { echo "say where they go: make images REGISTRY=registry.example.com/sojourn"; exit 1; }
+	@test -n "$(BUILDER)" || { echo "install docker or buildah"; exit 1; }
+	$(BUILDER) build --file operator/Dockerfile --tag $(REGISTRY)/operator:$(TAG) .
+	$(BUILDER) build --file engine/Dockerfile --tag $(REGISTRY)/engine:$(TAG) .
+	$(BUILDER) build --file engine/sidecar/Dockerfile --tag $(REGISTRY)/sidecar:$(TAG) .
+	for image in operator engine sidecar; do $(BUILDER) push $(REGISTRY)/$$image:$(TAG) || exit 1; done
 
 .PHONY: fmt
 fmt: ## Format the code

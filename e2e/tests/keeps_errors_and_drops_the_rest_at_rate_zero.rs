@@ -30,9 +30,9 @@ async fn keeps_errors_and_drops_the_rest_at_rate_zero() -> Result<()> {
     let trace = lab.jaeger.trace(&shared.trace_id, 1).await?;
     let journeys: Vec<_> = trace.spans.iter().filter(|span| span.name == journey::LLM_REQUEST).collect();
     assert_eq!(journeys.len(), 1, "the fine request of the same trace is dropped");
-    assert_eq!(journeys[0].attributes.str(attribute::OUTCOME), Some("error"));
-    assert_eq!(journeys[0].attributes.str(attribute::KEPT_BY), Some("error"));
-    assert_eq!(journeys[0].attributes.str(attribute::REQUEST_ID), Some(failed.request_id.as_str()));
+    assert_eq!(journeys[0].attributes.text(attribute::OUTCOME), Some("error"));
+    assert_eq!(journeys[0].attributes.text(attribute::KEPT_BY), Some("error"));
+    assert_eq!(journeys[0].attributes.text(attribute::REQUEST_ID), Some(failed.request_id.as_str()));
     // What was sent before it took the same way and would be there by now.
     assert!(lab.jaeger.find(&dropped.trace_id).await?.is_none());
     namespace.delete().await

@@ -46,6 +46,6 @@ async fn the_environment_alone_says_where_and_who() -> Result<()> {
         ("OTEL_SERVICE_NAME", "vllm-production"),
     ];
     let trace = trace_of_a_request(&jaeger, &["--enable-journey-tracing"], &environment).await?;
-    assert_eq!(trace.spans[0].resource.str(attribute::SERVICE_NAME), Some("vllm-production"));
+    assert_eq!(trace.spans[0].resource.text(attribute::SERVICE_NAME), Some("vllm-production"));
     Ok(())
 }

@@ -28,18 +28,20 @@ async fn traces_a_request_end_to_end() -> Result<()> {
 
     let report = check(&trace);
     assert!(report.violations.is_empty(), "{:#?}", report.violations);
-    let names = |span: &sojourn_journey::trace::Span| span.events.iter().map(|event| event.name.clone()).collect::<Vec<_>>();
+    let names = |span: &sojourn_journey::trace::Span| {
+        span.events_in_order().iter().map(|event| event.name.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(names(request), [event::ARRIVED, event::HANDOFF_TO_CORE, event::FIRST_RESPONSE_FROM_CORE, event::DEPARTED]);
     assert_eq!(names(core), [event::QUEUED, event::SCHEDULED, event::FIRST_TOKEN, event::FINISHED]);
 
     let usage = answer.usage.expect("asked for");
     assert_eq!(request.attributes.int(attribute::USAGE_INPUT_TOKENS), usage["prompt_tokens"].as_i64());
     assert_eq!(request.attributes.int(attribute::USAGE_OUTPUT_TOKENS), usage["completion_tokens"].as_i64());
-    let finished = core.events.last().expect("four events");
+    let finished = *core.events_in_order().last().expect("four events");
     assert_eq!(finished.attributes.int(attribute::DECODE_DONE_TOKENS), usage["completion_tokens"].as_i64());
 
     let pod = service.pod().await?;
-    let resource = |key| request.resource.str(key).map(str::to_owned);
+    let resource = |key| request.resource.text(key).map(str::to_owned);
     assert_eq!(resource(attribute::SERVICE_NAME).as_deref(), Some("smollm"));
     assert_eq!(resource(attribute::K8S_POD_NAME), Some(pod.name_any()));
     assert_eq!(resource(attribute::K8S_POD_UID), pod.metadata.uid.clone());

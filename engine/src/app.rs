@@ -172,7 +172,8 @@ fn http_settings(arguments: &Serve) -> http::Settings {
         request_timeout: Some(timeouts.request_timeout).filter(|timeout| !timeout.is_zero()),
         client_stall_timeout: timeouts.client_stall_timeout,
         max_body_bytes: MAX_BODY_BYTES,
-        api_key: arguments.api_key.clone(),
+        // An empty variable is one that nobody set.
+        api_key: arguments.api_key.clone().filter(|key| !key.is_empty()),
         drain_timeout: timeouts.drain_timeout,
     }
 }
