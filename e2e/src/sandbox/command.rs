@@ -86,11 +86,12 @@ pub(super) fn find(name: &str) -> Option<std::path::PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// The command as a person would type it: without what [`program`] puts in front.
 fn line_of(command: &Command) -> String {
     let command = command.as_std();
-    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-    let asked = words.iter().position(|word| word == "--").map_or(&words[..], |at| &words[at + 1..]);
-    format!("`{}`", asked.join(" "))
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+    let asked = if words[0] == "setpriv" { words.iter().position(|word| word == "--").map_or(0, |at| at + 1) } else { 0 };
+    format!("`{}`", words[asked..].join(" "))
 }
 
 #[cfg(test)]
@@ -101,6 +102,8 @@ mod tests {
     async fn a_failure_names_the_command_and_quotes_its_words() {
         let error = output(program("sh").args(["-c", "echo no such cheese >&2; exit 3"])).await.unwrap_err().to_string();
         assert!(error.starts_with("`sh -c"), "{error}");
+        let plain = output(Command::new("false").arg("--")).await.unwrap_err().to_string();
+        assert!(plain.starts_with("`false --` ended"), "{plain}");
         assert!(error.contains("exit status: 3") && error.ends_with("no such cheese"), "{error}");
     }
 

@@ -175,8 +175,8 @@ impl Sandbox {
         if let Some(record) = node::living(&self.settings)? {
             match node::check(&self.settings) {
                 Ok(()) if node::Plan::read(&self.settings.state).as_ref() == Some(&plan) => return Ok(record),
-                Ok(()) => eprintln!("sandbox: starting anew, because the node was made from other settings or programs"),
-                Err(error) => eprintln!("sandbox: starting anew, because {error:#}"),
+                Ok(()) => progress.say("starting anew, because the node was made from other settings or programs"),
+                Err(error) => progress.say(&format!("starting anew, because {error:#}")),
             }
         }
         self.clear(progress).await?;
@@ -184,7 +184,7 @@ impl Sandbox {
     }
 
     async fn clear(&self, progress: &Progress) -> Result<()> {
-        let step = progress.step("taking down what is left of the sandbox");
+        let step = node::Plan::exists(&self.settings.state).then(|| progress.step("taking down what is there of the sandbox"));
         // What there is may have been made from settings that were changed since.
         let made = node::Plan::read(&self.settings.state).map_or_else(|| self.settings.clone(), |plan| plan.settings);
         node::stop(&self.settings).await?;
@@ -193,7 +193,9 @@ impl Sandbox {
         for name in STATE_OF_A_CLUSTER {
             remove(&self.settings.state.join(name))?;
         }
-        step.done();
+        if let Some(step) = step {
+            step.done();
+        }
         Ok(())
     }
 

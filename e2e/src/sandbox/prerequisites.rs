@@ -2,12 +2,13 @@
 //! On Debian and Ubuntu, as root, what is missing is installed and nothing is removed for it: a containerd or runc that is
 //! there, Debian's or Docker's, is used. Elsewhere what is missing is listed.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use tokio::process::Command;
 
 use super::{
-    command::{find, output, program},
+    command::{find, output},
     progress::Progress,
 };
 
@@ -86,7 +87,7 @@ async fn install(packages: &[&str], progress: &Progress) -> Result<()> {
     let plan = output(apt_get().args(["--simulate", "install"]).args(packages)).await?;
     let updated = updates(&plan);
     if !updated.is_empty() {
-        eprintln!("sandbox: {} must be updated with them", updated.join(" "));
+        progress.say(&format!("{} must be updated with them", updated.join(" ")));
     }
     step.at("apt-get install");
     output(apt_get().args(["--yes", "install"]).args(packages)).await.context("cannot install what the sandbox needs")?;
@@ -94,9 +95,11 @@ async fn install(packages: &[&str], progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-fn apt_get() -> tokio::process::Command {
-    let mut command = program("apt-get");
+/// Not one that ends with us: an installation that is cut off has to be repaired by hand.
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
     command
+        .stdin(Stdio::null())
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("LC_ALL", "C")
         .args(["--no-remove", "--no-upgrade", "--no-install-recommends", "--quiet"])

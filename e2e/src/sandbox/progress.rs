@@ -49,6 +49,14 @@ impl Progress {
         let now = Instant::now();
         Step { what, started: now, spinner, last_line: Mutex::new(now) }
     }
+
+    /// Says something that stays to be read.
+    pub fn say(&self, words: &str) {
+        match &self.0 {
+            Kind::Lines => eprintln!("sandbox: {words}"),
+            Kind::Spinners(all) => all.suspend(|| eprintln!("{words}")),
+        }
+    }
 }
 
 impl Default for Progress {

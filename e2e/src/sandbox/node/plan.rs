@@ -56,6 +56,11 @@ impl Plan {
         serde_json::from_str(&fs::read_to_string(path(state)).ok()?).ok()
     }
 
+    /// Whether a node was started with its state in `state` since the last `down`.
+    pub fn exists(state: &Path) -> bool {
+        path(state).exists()
+    }
+
     /// Writes the plan down, last of all that a node starts from.
     pub fn write(&self) -> Result<()> {
         write_whole(&path(&self.settings.state), &serde_json::to_string_pretty(self)?)
