@@ -7,6 +7,8 @@ BIN := $(TARGET)/debug
 BUILDER := $(or $(shell command -v docker),$(shell command -v buildah))
 TAG := dev
 SCENARIOS := \
+  sandbox_recovers \
+  sandbox_works \
   quick_start \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \

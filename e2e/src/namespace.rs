@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace as Object;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Namespace as Object, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
+use sojourn_operator::crd::InferenceService;
 
 use crate::wait::{self, Look};
 
@@ -36,8 +37,18 @@ impl Namespace {
         Ok(Self { client: client.clone(), name: name.to_owned() })
     }
 
-    /// Deletes it and waits until it is gone.
+    /// Deletes it and waits until it is gone. Its pods go without their grace period: the namespace controller looks again
+    /// only after half of it.
     pub async fn delete(self) -> Result<()> {
+        let services: Api<InferenceService> = Api::namespaced(self.client.clone(), &self.name);
+        match services.delete_collection(&DeleteParams::default(), &ListParams::default()).await {
+            Ok(_) => {}
+            // There is no such kind before the operator is installed.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.name);
+        pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await?;
         let namespaces: Api<Object> = Api::all(self.client.clone());
         namespaces.delete(&self.name, &DeleteParams::default()).await?;
         wait::quietly(&format!("namespace {} is gone", self.name), Duration::from_secs(120), || async {

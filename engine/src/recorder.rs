@@ -73,11 +73,10 @@ impl Recorder {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = guard.as_mut() else { return };
         change(state);
-        if state.api_done && state.pending == 0 {
-            if let Some(State { journey, context, .. }) = guard.take() {
-                drop(guard);
-                self.sink.complete(journey, context);
-            }
+        let complete = if state.api_done && state.pending == 0 { guard.take() } else { None };
+        drop(guard);
+        if let Some(State { journey, context, .. }) = complete {
+            self.sink.complete(journey, context);
         }
     }
 }

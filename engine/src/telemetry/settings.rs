@@ -85,7 +85,7 @@ impl Settings {
         };
         Ok(Self {
             destination,
-            sampler: Sampler::read(&env)?,
+            sampler: Sampler::read(env)?,
             schedule_delay: Duration::from_millis(number(&env, variable::SCHEDULE_DELAY)?.unwrap_or(1_000)),
             queue: size(number(&env, variable::MAX_QUEUE_SIZE)?.unwrap_or(4_096)),
             batch: size(number(&env, variable::MAX_EXPORT_BATCH_SIZE)?.unwrap_or(256)),

@@ -30,7 +30,7 @@ async fn neither_an_idle_connection_nor_a_slow_body_is_given_up_for_its_head() {
     let idle = tokio::time::timeout(SHORT * 3, server.read(&mut buffer)).await;
     assert!(idle.is_err(), "{idle:?}");
     client.write_all(b"POST /").await.unwrap();
-    server.read(&mut buffer).await.unwrap();
+    assert_eq!(server.read(&mut buffer).await.unwrap(), 6);
     connection.begin_request();
     let body = tokio::time::timeout(SHORT * 3, server.read(&mut buffer)).await;
     assert!(body.is_err(), "{body:?}");

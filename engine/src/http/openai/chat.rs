@@ -56,7 +56,7 @@ fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     let Value::Object(mut message) = value else {
         return Err(ApiError::invalid(at(""), format!("'{}' must be an object", at(""))));
     };
-    if !message.get("role").is_some_and(|role| role.as_str().is_some_and(|role| !role.is_empty())) {
+    if message.get("role").and_then(serde_json::Value::as_str).is_none_or(str::is_empty) {
         return Err(ApiError::invalid(at(".role"), format!("'{}' must be a role such as 'user'", at(".role"))));
     }
     if let Some(content) = message.get_mut("content") {
