@@ -8,6 +8,7 @@ pub mod lab;
 pub mod local;
 pub mod manifest;
 pub mod namespace;
+pub mod own_cluster;
 pub mod release;
 pub mod sandbox;
 pub mod service;

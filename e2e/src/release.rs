@@ -1,6 +1,6 @@
 //! The chart, installed as a user installs it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -14,21 +14,39 @@ pub const NAMESPACE: &str = "sojourn-system";
 pub const RELEASE: &str = "sojourn";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/sojourn");
 /// Where the sandbox's own images are named.
-const VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sandbox-values.yaml");
+const SANDBOX_VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sandbox-values.yaml");
 
-/// Installs the chart with the sandbox's images, or brings the installed release up to date, and waits until it runs.
-pub async fn install(cluster: &Cluster) -> Result<()> {
-    let output = Command::new(cluster.helm())
-        .args(["upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace"])
-        .args(["--values", VALUES, "--wait", "--timeout", "3m"])
-        .arg("--kubeconfig")
-        .arg(cluster.kubeconfig())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .with_context(|| format!("cannot run {}", cluster.helm().display()))?;
-    if !output.status.success() {
-        bail!("helm cannot install {}: {}", Path::new(CHART).display(), String::from_utf8_lossy(&output.stderr).trim());
+/// How Helm reaches a cluster, and what it is told.
+pub struct Helm {
+    /// The program.
+    pub program: PathBuf,
+    /// The cluster.
+    pub kubeconfig: PathBuf,
+    /// Values of the chart.
+    pub values: PathBuf,
+}
+
+impl Helm {
+    /// For the sandbox, with the images that were built there.
+    pub fn of_sandbox(cluster: &Cluster) -> Self {
+        Self { program: cluster.helm(), kubeconfig: cluster.kubeconfig(), values: SANDBOX_VALUES.into() }
     }
-    Ok(())
+
+    /// Installs the chart, or brings the installed release up to date, and waits until the operator runs.
+    pub async fn install(&self) -> Result<()> {
+        let output = Command::new(&self.program)
+            .args(["upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace"])
+            .args(["--wait", "--timeout", "3m", "--values"])
+            .arg(&self.values)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .with_context(|| format!("cannot run {}", self.program.display()))?;
+        if !output.status.success() {
+            bail!("helm cannot install {}: {}", Path::new(CHART).display(), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
 }

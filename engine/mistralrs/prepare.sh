@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Puts the registry's own mistralrs-core 0.8.1 into vendor/ with the re-exports of reexport.patch. Nothing of theirs is committed.
-# A tree that is already right is left untouched, and a new one gets fixed old times: cargo judges a path dependency by its files'
+# Puts the registry's own mistralrs-core 0.8.1 into vendor/ with mistralrs-core.patch: re-exports of the types that our step
+# needs, and a build script that does not ask git for the revision of *this* repository. Nothing of theirs is committed.
+# A tree that is already right is left untouched, and a new one gets fixed times: cargo judges a path dependency by its files'
 # modification times, and mistralrs-core takes minutes to build.
 set -euo pipefail
 version=0.8.1
+# When the patch was last changed: what was built before is built again, what was built later stays.
+patched=2026-11-25T04:37:00Z
 here=$(cd "$(dirname "$0")" && pwd)
 vendor=$(cd "$here/../.." && pwd)/vendor
-stamp="$version $(sha256sum < "$here/reexport.patch" | cut -c1-64)"
+stamp="$version $patched $(sha256sum < "$here/mistralrs-core.patch" | cut -c1-64)"
 if [ "$(cat "$vendor/.prepared" 2>/dev/null || true)" = "$stamp" ]; then exit 0; fi
 
 for tool in cargo patch; do
@@ -27,7 +30,7 @@ rm -rf "$vendor"
 mkdir -p "$vendor"
 cp -r "$(dirname "$manifest")" "$vendor/mistralrs-core"
 rm -f "$vendor/mistralrs-core/.cargo-checksum.json" "$vendor/mistralrs-core/.cargo-ok"
-patch --quiet -p1 -d "$vendor/mistralrs-core" < "$here/reexport.patch"
-find "$vendor/mistralrs-core" -exec touch -h -d 2025-01-01T00:00:00Z {} +
+patch --quiet -p1 -d "$vendor/mistralrs-core" < "$here/mistralrs-core.patch"
+find "$vendor/mistralrs-core" -exec touch -h -d "$patched" {} +
 echo "$stamp" > "$vendor/.prepared"
 echo "prepare: vendor/mistralrs-core is ready"

@@ -2,15 +2,18 @@
 //! find the trace, draw the journey.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sojourn_e2e::chat::{Caller, Question};
-use sojourn_e2e::lab::Lab;
+use sojourn_e2e::jaeger::Jaeger;
 use sojourn_e2e::namespace::Namespace;
-use sojourn_e2e::release;
-use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own};
+use sojourn_e2e::own_cluster::OwnCluster;
+use sojourn_e2e::release::Helm;
+use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own, install_tls_provider};
+use sojourn_e2e::service::Service;
+use sojourn_e2e::tunnel::Tunnel;
 use sojourn_journey::draw::{Style, draw};
 
 const NAMESPACE: &str = "chat";
@@ -19,29 +22,78 @@ const PROMPT: &str = "Why is the sky blue? Answer in two sentences.";
 /// Loading a model takes seconds; a first start on a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 const WIDTH: usize = 118;
+const JAEGER_QUERY: u16 = 16686;
+
+/// Where the demo runs.
+struct Place {
+    namespace: Namespace,
+    helm: Helm,
+    kubectl: PathBuf,
+    jaeger_url: String,
+    /// Keeps a way to Jaeger open that ends with the demo.
+    _tunnel: Option<Tunnel>,
+}
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    install_tls_provider();
     let start = Instant::now();
     let progress = Progress::new();
-    let sandbox = Sandbox::from_environment()?;
-    let cluster = sandbox.up(&progress).await?;
-    let images = build_own(&sandbox.settings().cache, &Own::ALL, &progress).await?;
-    cluster.load_images(&images, &progress).await?;
-    let lab = Lab::on(cluster);
-
+    let place = match OwnCluster::from_environment().await? {
+        Some(own) => own_cluster(own).await?,
+        None => sandbox(&progress).await?,
+    };
     let step = progress.step("installing the operator with Helm");
-    release::install(&lab.cluster).await?;
+    place.helm.install().await?;
     step.done();
+    let service = apply(&place.namespace, &progress).await?;
+    let trace_id = ask(&service).await?;
+    show(&place, &trace_id, &progress).await?;
+    print_next_steps(&place, &service.name, &trace_id);
+    println!("\nThe demo took {:.0} s. The cluster stays up; `make down` removes a sandbox.", start.elapsed().as_secs_f64());
+    Ok(())
+}
 
-    let namespace = Namespace::create(&lab.client, NAMESPACE).await?;
-    lab.cluster.provide_models(NAMESPACE).await?;
+async fn sandbox(progress: &Progress) -> Result<Place> {
+    let sandbox = Sandbox::from_environment()?;
+    let cluster = sandbox.up(progress).await?;
+    let images = build_own(&sandbox.settings().cache, &Own::ALL, progress).await?;
+    cluster.load_images(&images, progress).await?;
+    let namespace = Namespace::create(&cluster.client(), NAMESPACE).await?;
+    cluster.provide_models(NAMESPACE).await?;
+    Ok(Place {
+        namespace,
+        helm: Helm::of_sandbox(&cluster),
+        kubectl: cluster.kubectl(),
+        jaeger_url: cluster.jaeger_url(),
+        _tunnel: None,
+    })
+}
+
+async fn own_cluster(own: OwnCluster) -> Result<Place> {
+    own.check(NAMESPACE).await?;
+    let namespace = Namespace::create(&own.client, NAMESPACE).await?;
+    let tunnel = Tunnel::to_service(&own.client, "observability", "jaeger", JAEGER_QUERY).await?;
+    Ok(Place {
+        namespace,
+        helm: Helm { program: "helm".into(), kubeconfig: own.kubeconfig, values: own.values },
+        kubectl: "kubectl".into(),
+        jaeger_url: tunnel.url.clone(),
+        _tunnel: Some(tunnel),
+    })
+}
+
+async fn apply(namespace: &Namespace, progress: &Progress) -> Result<Service> {
     let manifest = std::fs::read_to_string(EXAMPLE).with_context(|| format!("cannot read {}", Path::new(EXAMPLE).display()))?;
     let service = namespace.apply(&manifest).await?;
     let step = progress.step(format!("waiting until {} is Ready", service.name));
     service.becomes("Ready", PATIENCE, |why| step.at(why)).await?;
     step.done();
+    Ok(service)
+}
 
+/// Asks one question within a trace of our own; gives the trace's id.
+async fn ask(service: &Service) -> Result<String> {
     let (chat, _tunnel) = service.chat().await?;
     let caller = Caller::new(true);
     println!("\n$ curl .../v1/chat/completions -H 'traceparent: {}'", caller.traceparent());
@@ -56,25 +108,28 @@ async fn main() -> Result<()> {
         .await?;
     println!("\n");
     if let Some(error) = answer.error {
-        anyhow::bail!("the engine answered {}: {error}", answer.status);
+        bail!("the engine answered {}: {error}", answer.status);
     }
+    Ok(caller.trace_id)
+}
 
+async fn show(place: &Place, trace_id: &str, progress: &Progress) -> Result<()> {
     let step = progress.step("waiting for the trace in Jaeger");
-    let trace = lab.jaeger.trace(&caller.trace_id, 1).await?;
+    let trace = Jaeger::new(&place.jaeger_url).trace(trace_id, 1).await?;
     step.done();
     let color = std::io::stdout().is_terminal();
     println!("{}", draw(&trace, Style { width: WIDTH, color }));
-    print_next_steps(&lab, &service.name, &caller.trace_id);
-    println!("\nThe demo took {:.0} s. The cluster stays up; `make down` removes it.", start.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn print_next_steps(lab: &Lab, service: &str, trace_id: &str) {
+fn print_next_steps(place: &Place, service: &str, trace_id: &str) {
+    let kubectl = format!("{} -n {NAMESPACE}", place.kubectl.display());
     println!("Go on with:");
-    println!("  export KUBECONFIG={}", lab.cluster.kubeconfig().display());
-    println!("  {} -n {NAMESPACE} get sjn", lab.cluster.kubectl().display());
-    println!("  {} -n {NAMESPACE} port-forward svc/{service} 8000", lab.cluster.kubectl().display());
+    println!("  export KUBECONFIG={}", place.helm.kubeconfig.display());
+    println!("  {kubectl} get sjn");
+    println!("  {kubectl} port-forward svc/{service} 8000");
     println!("  curl -i http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\");
     println!("    -d '{{\"model\":\"{service}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'");
-    println!("  curl -s {} | sojourn-engine draw -", lab.jaeger.address(trace_id));
+    println!("  curl -s {} | sojourn-engine draw -", Jaeger::new(&place.jaeger_url).address(trace_id));
+    println!("  make down");
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use sojourn_e2e::release;
+use sojourn_e2e::release::Helm;
 use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own, install_tls_provider, node::first_process};
 
 /// A real one-node Kubernetes on this machine, without Docker.
@@ -131,7 +131,7 @@ async fn perform(sandbox: Sandbox, command: Subcommands) -> Result<ExitCode> {
         Subcommands::Install => {
             let cluster = sandbox.connect(&progress).await?;
             let step = progress.step("installing the operator with Helm");
-            release::install(&cluster).await?;
+            Helm::of_sandbox(&cluster).install().await?;
             step.done();
         }
         Subcommands::Prepare => {
