@@ -31,8 +31,8 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: down
-down: build ## Remove the sandbox cluster; what was built stays cached
-	@$(BIN)/sandbox down
+down: ## Remove the sandbox cluster; what was built stays cached
+	@if [ -x $(BIN)/sandbox ]; then $(BIN)/sandbox down; else echo "no sandbox was ever built here"; fi
 
 # === parts of them ===
 
