@@ -32,10 +32,10 @@ pub struct LocalJaeger {
 }
 
 impl Local {
-    /// Starts `sojourn-engine serve`, as it lies beside this test, and waits until it is ready.
+    /// Starts `sojourn-engine serve`, as it lies beside this program, and waits until it is ready.
     pub async fn engine(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
-        let mut command = Command::new(beside_this_test("sojourn-engine")?);
+        let mut command = Command::new(beside_this_program("sojourn-engine")?);
         command.arg("serve").args(arguments).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
         command.envs(environment.iter().copied());
         Self::start(command, port, "/ready").await
@@ -116,15 +116,14 @@ impl LocalJaeger {
     }
 }
 
-/// A program of this workspace, compiled into the same directory as this test.
-pub fn beside_this_test(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let directory = test.parent().and_then(Path::parent).context("the test lies in no target directory")?;
-    let program = directory.join(name);
-    if !program.exists() {
-        bail!("{} is not there; run `cargo build` first", program.display());
-    }
-    Ok(program)
+/// A program of this workspace, compiled into the same directory as this program, or the one above as for tests.
+pub fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let candidates = this.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    candidates
+        .into_iter()
+        .find(|program| program.exists())
+        .with_context(|| format!("{name} is not built; run `cargo build` first"))
 }
 
 fn free_port() -> Result<u16> {

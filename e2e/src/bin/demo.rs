@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sojourn_e2e::chat::{Caller, Question};
 use sojourn_e2e::jaeger::Jaeger;
+use sojourn_e2e::local::beside_this_program;
 use sojourn_e2e::namespace::Namespace;
 use sojourn_e2e::own_cluster::OwnCluster;
 use sojourn_e2e::release::Helm;
@@ -130,6 +131,8 @@ fn print_next_steps(place: &Place, service: &str, trace_id: &str) {
     println!("  {kubectl} port-forward svc/{service} 8000");
     println!("  curl -i http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\");
     println!("    -d '{{\"model\":\"{service}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'");
-    println!("  curl -s {} | sojourn-engine draw -", Jaeger::new(&place.jaeger_url).address(trace_id));
+    let engine =
+        beside_this_program("sojourn-engine").map_or_else(|_| "sojourn-engine".into(), |path| path.display().to_string());
+    println!("  curl -s {} | {engine} draw -", Jaeger::new(&place.jaeger_url).address(trace_id));
     println!("  make down");
 }
