@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -31,12 +32,22 @@ struct Place {
     helm: Helm,
     kubectl: PathBuf,
     jaeger_url: String,
-    /// Keeps a way to Jaeger open that ends with the demo.
-    _tunnel: Option<Tunnel>,
+    /// On a cluster of the user's own: the way to Jaeger, which ends with the demo.
+    tunnel: Option<Tunnel>,
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
     install_tls_provider();
     let start = Instant::now();
     let progress = Progress::new();
@@ -51,7 +62,7 @@ async fn main() -> Result<()> {
     let trace_id = ask(&service).await?;
     show(&place, &trace_id, &progress).await?;
     print_next_steps(&place, &service.name, &trace_id);
-    println!("\nThe demo took {:.0} s. The cluster stays up; `make down` removes a sandbox.", start.elapsed().as_secs_f64());
+    println!("\nThe demo took {:.0} s.", start.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -67,7 +78,7 @@ async fn sandbox(progress: &Progress) -> Result<Place> {
         helm: Helm::of_sandbox(&cluster),
         kubectl: cluster.kubectl(),
         jaeger_url: cluster.jaeger_url(),
-        _tunnel: None,
+        tunnel: None,
     })
 }
 
@@ -80,7 +91,7 @@ async fn own_cluster(own: OwnCluster) -> Result<Place> {
         helm: Helm { program: "helm".into(), kubeconfig: own.kubeconfig, values: own.values },
         kubectl: "kubectl".into(),
         jaeger_url: tunnel.url.clone(),
-        _tunnel: Some(tunnel),
+        tunnel: Some(tunnel),
     })
 }
 
@@ -131,8 +142,16 @@ fn print_next_steps(place: &Place, service: &str, trace_id: &str) {
     println!("  {kubectl} port-forward svc/{service} 8000");
     println!("  curl -i http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\");
     println!("    -d '{{\"model\":\"{service}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'");
-    let engine =
-        beside_this_program("sojourn-engine").map_or_else(|_| "sojourn-engine".into(), |path| path.display().to_string());
-    println!("  curl -s {} | {engine} draw -", Jaeger::new(&place.jaeger_url).address(trace_id));
-    println!("  make down");
+    let jaeger = match &place.tunnel {
+        None => place.jaeger_url.clone(),
+        Some(_) => {
+            println!("  {} -n observability port-forward svc/jaeger {JAEGER_QUERY}", place.kubectl.display());
+            format!("http://127.0.0.1:{JAEGER_QUERY}")
+        }
+    };
+    let engine = beside_this_program("sojourn-engine").unwrap_or_else(|_| "sojourn-engine".into());
+    println!("  curl -s {} | {} draw -", Jaeger::new(&jaeger).address(trace_id), engine.display());
+    if place.tunnel.is_none() {
+        println!("  make down      # the cluster stays up until then");
+    }
 }
