@@ -112,9 +112,12 @@ impl State {
     fn has_room_for(&self, urgency: Urgency, id: SequenceId) -> bool {
         let Some(sequence) = self.sequences.get(&id) else { return false };
         let needed = self.pool.needed(sequence.tokens.len() + 1).min(self.pool.total());
-        let reclaimable: usize =
-            self.waiting.range(urgency..).skip(1).filter_map(|(_, id)| self.sequences.get(id)).map(|s| s.blocks.len()).sum();
-        needed.saturating_sub(sequence.blocks.len()) <= self.pool.free() + reclaimable
+        let missing = needed.saturating_sub(sequence.blocks.len());
+        if missing <= self.pool.free() {
+            return true;
+        }
+        let less_urgent = self.waiting.range(urgency..).skip(1).filter_map(|(_, id)| self.sequences.get(id));
+        missing <= self.pool.free() + less_urgent.map(|sequence| sequence.blocks.len()).sum::<usize>()
     }
 
     // === blocks ===

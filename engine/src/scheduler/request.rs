@@ -72,8 +72,9 @@ impl Default for SamplingParams {
 
 /// Watches the text of one sequence for stop strings, on the scheduler's thread.
 pub trait StopMatcher: Send {
-    /// Takes the next token; true ends the sequence with this token.
-    fn push(&mut self, token: u32) -> bool;
+    /// Takes the next token; true ends the sequence with this token. A token that may not stop it (`min_tokens`) counts as
+    /// text before which nothing is looked for.
+    fn push(&mut self, token: u32, may_stop: bool) -> bool;
 }
 
 /// Why the scheduler did not take a request. Nothing was queued.

@@ -95,8 +95,8 @@ impl Sequence {
 
     /// How the sequence ends with the token that was just added, if it does.
     pub(super) fn ends_with(&mut self, token: u32) -> Option<FinishStatus> {
-        let text_stops = self.stop_matcher.as_mut().is_some_and(|matcher| matcher.push(token));
         let may_stop = self.generated() > self.min_tokens;
+        let text_stops = self.stop_matcher.as_mut().is_some_and(|matcher| matcher.push(token, may_stop));
         match () {
             () if may_stop && (self.stop_token_ids.contains(&token) || text_stops) => Some(FinishStatus::Stopped),
             () if self.generated() >= self.max_tokens => Some(FinishStatus::Length),

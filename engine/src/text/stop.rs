@@ -65,8 +65,9 @@ impl StopOnText {
 }
 
 impl StopMatcher for StopOnText {
-    fn push(&mut self, token: u32) -> bool {
-        if let Some(text) = self.decoder.push(token) {
+    fn push(&mut self, token: u32, may_stop: bool) -> bool {
+        let text = self.decoder.push(token).filter(|_| may_stop);
+        if let Some(text) = text {
             self.filter.push(&text);
         }
         self.filter.stopped()
@@ -99,6 +100,14 @@ mod tests {
     fn what_is_held_back_at_the_end_is_not_lost() {
         let (shown, rest, _) = shown(&["ééé"], &["aéé"]);
         assert_eq!((shown.concat().as_str(), rest.as_str()), ("a", "éé"));
+    }
+
+    #[test]
+    fn text_that_may_not_stop_is_not_looked_at() {
+        let decoder = Decoder::new(std::sync::Arc::new(super::super::bytes::tokenizer()));
+        let mut matcher = StopOnText::new(decoder, StopFilter::new(vec!["ab".to_owned()]));
+        let stops: Vec<bool> = b"abab".iter().zip(0..).map(|(byte, n)| matcher.push(u32::from(*byte), n >= 2)).collect();
+        assert_eq!(stops, [false, false, false, true]);
     }
 
     #[test]
