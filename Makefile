@@ -9,6 +9,8 @@ TAG := dev
 SCENARIOS := \
   sandbox_recovers \
   sandbox_works \
+  rules \
+  sampling \
   quick_start \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
@@ -65,7 +67,8 @@ up: build model ## Bring the sandbox cluster up, with our images and the operato
 
 .PHONY: scenarios
 scenarios: up ## Run the scenarios on the sandbox cluster
-	cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
+	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
 
 .PHONY: status
 status: build ## Say what runs of the sandbox

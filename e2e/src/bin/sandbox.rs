@@ -50,6 +50,8 @@ enum Subcommands {
     Kubeconfig,
     /// Print the address of Jaeger, as the host reaches it.
     Jaeger,
+    /// Print the path of the collector that sidecars run.
+    Collector,
     /// Give the node the image in an OCI archive, or one of buildah's by name.
     Load {
         /// Path of an archive, or name of an image.
@@ -126,6 +128,7 @@ async fn perform(sandbox: Sandbox, command: Subcommands) -> Result<ExitCode> {
         }
         Subcommands::Kubeconfig => println!("{}", sandbox.settings().kubeconfig().display()),
         Subcommands::Jaeger => println!("{}", sandbox.connect(&progress).await?.jaeger_url()),
+        Subcommands::Collector => println!("{}", sandbox.connect(&progress).await?.collector().display()),
         Subcommands::Load { image } => load(&sandbox, &image, &progress).await?,
         Subcommands::Images { which } => images(&sandbox, which, &progress).await?,
         Subcommands::Install => {
