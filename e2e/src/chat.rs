@@ -13,7 +13,7 @@ pub struct Chat {
 /// One question.
 pub struct Question {
     body: Value,
-    traceparent: Option<String>,
+    headers: Vec<(&'static str, String)>,
 }
 
 /// What came back.
@@ -64,7 +64,7 @@ impl Question {
     /// A question with a short greedy answer.
     pub fn new(content: &str) -> Self {
         let body = json!({"messages": [{"role": "user", "content": content}], "max_tokens": 24, "temperature": 0});
-        Self { body, traceparent: None }
+        Self { body, headers: Vec::new() }
     }
 
     /// Sets a field of the body.
@@ -83,7 +83,14 @@ impl Question {
     /// Asks within a caller's trace.
     #[must_use]
     pub fn within(mut self, caller: &Caller) -> Self {
-        self.traceparent = Some(caller.traceparent());
+        self.headers.push(("traceparent", caller.traceparent()));
+        self
+    }
+
+    /// Carries W3C baggage.
+    #[must_use]
+    pub fn carrying(mut self, baggage: &str) -> Self {
+        self.headers.push(("baggage", baggage.to_owned()));
         self
     }
 }
@@ -99,8 +106,8 @@ impl Chat {
         let streaming = question.body["stream"] == true;
         let body = question.with_model(&self.model);
         let mut request = self.http.post(format!("{}/v1/chat/completions", self.url)).json(&body.body);
-        if let Some(traceparent) = &body.traceparent {
-            request = request.header("traceparent", traceparent);
+        for (name, value) in &body.headers {
+            request = request.header(*name, value);
         }
         let response = request.send().await.with_context(|| format!("cannot ask {}", self.url))?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();

@@ -12,12 +12,13 @@ use sojourn_journey::check::check;
 async fn traces_a_request_end_to_end() -> Result<()> {
     let lab = Lab::open().await?;
     let namespace = lab.namespace("trace-end-to-end").await?;
-    let service = namespace.apply(&Manifest::smollm("smollm").yaml()).await?;
+    let service = namespace.apply(&Manifest::smollm("smollm").with("tracing.baggage", vec!["session.id"]).yaml()).await?;
     service.becomes("Ready", Lab::PATIENCE, |_| {}).await?;
     let (chat, tunnel) = service.chat().await?;
 
     let caller = Caller::new(true);
-    let answer = chat.ask(Question::new("Why is the sky blue?").streaming().within(&caller), |_| {}).await?;
+    let answer =
+        chat.ask(Question::new("Why is the sky blue?").streaming().within(&caller).carrying("session.id=s-1"), |_| {}).await?;
     assert_eq!((answer.status, answer.trace_id.as_str()), (200, caller.trace_id.as_str()));
 
     let trace = lab.jaeger.trace(&caller.trace_id, 1).await?;
@@ -40,6 +41,7 @@ async fn traces_a_request_end_to_end() -> Result<()> {
     let finished = *core.events_in_order().last().expect("four events");
     assert_eq!(finished.attributes.int(attribute::DECODE_DONE_TOKENS), usage["completion_tokens"].as_i64());
 
+    assert_eq!(request.attributes.text("session.id"), Some("s-1"));
     let pod = service.pod().await?;
     let resource = |key| request.resource.text(key).map(str::to_owned);
     assert_eq!(resource(attribute::SERVICE_NAME).as_deref(), Some("smollm"));

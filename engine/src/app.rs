@@ -37,6 +37,7 @@ const STEP_TOKENS_BATCH: usize = 2048;
 pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let began = clock.now();
     check_device(arguments.device)?;
+    warn_of_what_is_not_there(&arguments);
     let exporter = start_tracing(&arguments)?;
     let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
     let (startup, progress) = watch::channel(Startup {
@@ -46,7 +47,9 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
         stalled: false,
     });
     let slot = ServedSlot::default();
-    let tracing = exporter.clone().map(|exporter| Tracing { counts: exporter.counts().clone(), sink: exporter });
+    let baggage = arguments.telemetry.journey_baggage.clone();
+    let tracing =
+        exporter.clone().map(|exporter| Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage.into() });
     let api = Api::new(slot.clone(), clock, tracing, http_settings(&arguments), progress);
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -137,6 +140,18 @@ fn check_device(device: Device) -> Result<(), Termination> {
             message: "this is the CPU build of sojourn-engine; --device cuda needs the CUDA build, image sojourn-engine-cuda"
                 .to_owned(),
         }),
+    }
+}
+
+/// Flags of the quick start that are accepted already, so that nobody's command line breaks.
+fn warn_of_what_is_not_there(arguments: &Serve) {
+    let telemetry = &arguments.telemetry;
+    let flags = [
+        (telemetry.enable_mfu_metrics, flag::ENABLE_MFU_METRICS),
+        (telemetry.enable_logging_iteration_details, flag::ENABLE_LOGGING_ITERATION_DETAILS),
+    ];
+    for (_, flag) in flags.into_iter().filter(|(given, _)| *given) {
+        tracing::warn!("--{flag} does nothing in this version");
     }
 }
 

@@ -155,9 +155,18 @@ pub struct Telemetry {
     /// Whether phases are spans of their own.
     #[arg(long = flag::JOURNEY_DETAIL, default_value = "Phases", value_parser = detail, value_name = "Phases|Journey")]
     pub journey_detail: sojourn_contract::journey::Detail,
+    /// W3C baggage members that are copied to the journey, comma-separated.
+    #[arg(long = flag::JOURNEY_BAGGAGE, value_delimiter = ',', value_name = "NAME,...")]
+    pub journey_baggage: Vec<String>,
     /// Accepted for vLLM's users: metrics are always on.
     #[arg(long = flag::ENABLE_METRICS, action = ArgAction::SetTrue)]
     pub enable_metrics: bool,
+    /// Accepted for vLLM's users: does nothing in this version.
+    #[arg(long = flag::ENABLE_MFU_METRICS)]
+    pub enable_mfu_metrics: bool,
+    /// Accepted for vLLM's users: does nothing in this version.
+    #[arg(long = flag::ENABLE_LOGGING_ITERATION_DETAILS)]
+    pub enable_logging_iteration_details: bool,
 }
 
 /// Where the model runs.
@@ -196,6 +205,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_that_others_may_give_is_known() {
+        let cli = Cli::command();
+        let serve = cli.find_subcommand("serve").unwrap();
+        let known: Vec<&str> = serve.get_arguments().filter_map(clap::Arg::get_long).collect();
+        let unknown: Vec<&&str> = flag::ALL.iter().filter(|flag| !known.contains(*flag)).collect();
+        assert!(unknown.is_empty(), "{unknown:?} are in the contract and not on the command line");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! ([`resource`]), and the queue and thread that send it ([`export`]). No global provider and no SDK processor: opentelemetry
 //! is the wire format's crate here, nothing more.
 
+pub mod baggage;
 pub mod context;
 pub mod export;
 mod otlp;
@@ -59,4 +60,6 @@ pub struct Tracing {
     pub sink: Arc<dyn Sink<RequestContext>>,
     /// Counts for `/metrics`.
     pub counts: export::Counts,
+    /// Baggage members that are copied to journeys.
+    pub baggage: Arc<[String]>,
 }

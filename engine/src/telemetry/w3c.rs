@@ -1,7 +1,7 @@
 //! W3C Trace Context in headers: `traceparent` and `tracestate` in, `traceresponse` out. Pure.
 //!
 //! Whatever does not follow the specification is ignored as it asks: a wrong `traceparent` means no caller at all, a wrong
-//! `tracestate` is dropped and the caller stays. (b3 and baggage have their place beside this file.)
+//! `tracestate` is dropped and the caller stays. (b3 has its place beside this file.)
 
 use http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};

@@ -30,6 +30,11 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// Name of the served model.
 pub const MODEL: &str = "scripted";
 
+/// Baggage members that journeys carry.
+fn baggage() -> Arc<[String]> {
+    ["session.id".to_owned()].into()
+}
+
 /// What differs between tests.
 pub struct Setup {
     pub script: Script,
@@ -77,8 +82,10 @@ impl Setup {
     pub async fn start(self) -> Engine {
         let (sink, journeys) = mpsc::unbounded_channel();
         let tracing = match self.exporter {
-            Some(exporter) => Some(Tracing { counts: exporter.counts().clone(), sink: exporter }),
-            None => self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default() }),
+            Some(exporter) => Some(Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage() }),
+            None => {
+                self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default(), baggage: baggage() })
+            }
         };
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));

@@ -31,6 +31,15 @@ async fn a_callers_trace_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_callers_baggage_is_on_its_journey_where_it_was_asked_for() {
+    let mut engine = Setup::default().start().await;
+    ask(&engine, &[("baggage", "session.id=s%201;p=q,user=somebody")]).await;
+    let told = engine.journey().await;
+    assert_eq!(told.attribute("session.id").as_deref(), Some("s 1"));
+    assert_eq!(told.attribute("user"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unsampled_caller_gets_its_trace_back_unsampled() {
     let mut engine = Setup::default().start().await;
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-00");
