@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 
 use crate::jaeger::Jaeger;
+use crate::sandbox::jaeger_configuration;
 use crate::wait::{self, Look};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,32 +81,17 @@ async fn loop_until_ready(what: &str, address: &str, child: &mut Child) -> Resul
 impl LocalJaeger {
     /// Starts Jaeger; `directory` takes its configuration.
     pub async fn start(program: &Path, directory: &Path) -> Result<Self> {
-        let (query, grpc, http, health, query_grpc) = (free_port()?, free_port()?, free_port()?, free_port()?, free_port()?);
-        let configuration = serde_json::json!({
-            "service": {
-                "extensions": ["jaeger_storage", "jaeger_query", "healthcheckv2"],
-                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["jaeger_storage_exporter"]}},
-                "telemetry": {"metrics": {"level": "none"}},
-            },
-            "extensions": {
-                "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 1000}}}},
-                "jaeger_query": {
-                    "storage": {"traces": "memory"},
-                    "http": {"endpoint": format!("127.0.0.1:{query}")},
-                    "grpc": {"endpoint": format!("127.0.0.1:{query_grpc}")},
-                },
-                "healthcheckv2": {"use_v2": true, "http": {"endpoint": format!("127.0.0.1:{health}")}},
-            },
-            "receivers": {"otlp": {"protocols": {
-                "grpc": {"endpoint": format!("127.0.0.1:{grpc}")},
-                "http": {"endpoint": format!("127.0.0.1:{http}")},
-            }}},
-            "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
-        });
+        let (query, grpc, http, health) = (free_port()?, free_port()?, free_port()?, free_port()?);
+        let of_sandbox = jaeger_configuration()?;
+        let ports = [(16686, query), (16685, free_port()?), (4317, grpc), (4318, http), (13133, health)];
+        let configuration = ports
+            .into_iter()
+            .fold(of_sandbox, |text, (usual, free)| text.replace(&format!("0.0.0.0:{usual}"), &format!("127.0.0.1:{free}")));
         let file = directory.join("jaeger.yaml");
-        std::fs::write(&file, configuration.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+        std::fs::write(&file, configuration).with_context(|| format!("cannot write {}", file.display()))?;
         let mut command = Command::new(program);
-        command.arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("--config").arg(&file).arg("--set=service.telemetry.metrics.level=none");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let process = Local::start(command, health, "/status").await?;
         Ok(Self {
             jaeger: Jaeger::new(&format!("http://127.0.0.1:{query}")),

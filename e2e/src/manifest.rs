@@ -2,8 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// The collector image of the sandbox.
-pub const COLLECTOR_IMAGE: &str = "localhost/sojourn/otelcol:0.161.0";
 /// The real model's file in claim `models`.
 pub const MODEL: &str = "pvc://models/SmolLM2-135M-Instruct-Q8_0.gguf";
 /// Where the sandbox's Jaeger takes traces.

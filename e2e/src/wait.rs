@@ -1,11 +1,10 @@
 //! Waiting for a condition, with a deadline and a name: the only place where a test lets time pass.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a look at the world found.
 pub enum Look<T> {
@@ -17,15 +16,12 @@ pub enum Look<T> {
 
 /// Looks again and again until the condition holds; after `patience` the last look's reason is the error. `on_change` hears
 /// each new reason.
-pub async fn until<T, F>(
+pub async fn until<T>(
     what: &str,
     patience: Duration,
     mut on_change: impl FnMut(&str),
-    mut look: impl FnMut() -> F,
-) -> Result<T>
-where
-    F: Future<Output = Result<Look<T>>>,
-{
+    mut look: impl AsyncFnMut() -> Result<Look<T>>,
+) -> Result<T> {
     let start = Instant::now();
     let mut last = String::new();
     loop {
@@ -45,9 +41,6 @@ where
 }
 
 /// [`until`] without a listener.
-pub async fn quietly<T, F>(what: &str, patience: Duration, look: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Result<Look<T>>>,
-{
+pub async fn quietly<T>(what: &str, patience: Duration, look: impl AsyncFnMut() -> Result<Look<T>>) -> Result<T> {
     until(what, patience, |_| {}, look).await
 }

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use sojourn_e2e::lab::Lab;
-use sojourn_e2e::manifest::{COLLECTOR_IMAGE, Manifest};
+use sojourn_e2e::manifest::Manifest;
+use sojourn_e2e::sandbox::COLLECTOR_IMAGE;
 
 #[tokio::test]
 async fn names_a_model_that_is_not_there() -> Result<()> {

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use sojourn_e2e::chat::Question;
 use sojourn_e2e::lab::Lab;
-use sojourn_e2e::manifest::{COLLECTOR_IMAGE, Manifest};
+use sojourn_e2e::manifest::Manifest;
+use sojourn_e2e::sandbox::COLLECTOR_IMAGE;
 
 #[tokio::test]
 async fn serves_while_the_collector_is_broken() -> Result<()> {

@@ -13,7 +13,7 @@ use sojourn_e2e::local::beside_this_program;
 use sojourn_e2e::namespace::Namespace;
 use sojourn_e2e::own_cluster::OwnCluster;
 use sojourn_e2e::release::Helm;
-use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own, install_tls_provider};
+use sojourn_e2e::sandbox::{JAEGER_QUERY_PORT, Own, Progress, Sandbox, build_own, install_tls_provider};
 use sojourn_e2e::service::Service;
 use sojourn_e2e::tunnel::Tunnel;
 use sojourn_journey::draw::{Style, draw};
@@ -24,7 +24,6 @@ const PROMPT: &str = "Why is the sky blue? Answer in two sentences.";
 /// Loading a model takes seconds; a first start on a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 const WIDTH: usize = 118;
-const JAEGER_QUERY: u16 = 16686;
 
 /// Where the demo runs.
 struct Place {
@@ -85,7 +84,7 @@ async fn sandbox(progress: &Progress) -> Result<Place> {
 async fn own_cluster(own: OwnCluster) -> Result<Place> {
     own.check(NAMESPACE).await?;
     let namespace = Namespace::create(&own.client, NAMESPACE).await?;
-    let tunnel = Tunnel::to_service(&own.client, "observability", "jaeger", JAEGER_QUERY).await?;
+    let tunnel = Tunnel::to_service(&own.client, "observability", "jaeger", JAEGER_QUERY_PORT).await?;
     Ok(Place {
         namespace,
         helm: Helm { program: "helm".into(), kubeconfig: own.kubeconfig, values: own.values },
@@ -145,8 +144,8 @@ fn print_next_steps(place: &Place, service: &str, trace_id: &str) {
     let jaeger = match &place.tunnel {
         None => place.jaeger_url.clone(),
         Some(_) => {
-            println!("  {} -n observability port-forward svc/jaeger {JAEGER_QUERY}", place.kubectl.display());
-            format!("http://127.0.0.1:{JAEGER_QUERY}")
+            println!("  {} -n observability port-forward svc/jaeger {JAEGER_QUERY_PORT}", place.kubectl.display());
+            format!("http://127.0.0.1:{JAEGER_QUERY_PORT}")
         }
     };
     let engine = beside_this_program("sojourn-engine").unwrap_or_else(|_| "sojourn-engine".into());

@@ -2,6 +2,7 @@
 //! twice is applying once.
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::{
     binaries::{Binaries, digest},
@@ -27,6 +28,14 @@ pub(super) const DEPLOYMENTS: [(&str, &str); 2] = [("kube-system", "coredns"), (
 
 const MANIFESTS: [&str; 2] = [include_str!("../../addons/coredns.yaml"), include_str!("../../addons/jaeger.yaml")];
 
+/// The configuration that the sandbox's Jaeger runs with, for one that runs elsewhere. It listens on 0.0.0.0.
+pub fn jaeger_configuration() -> Result<String> {
+    let objects = serde_yaml::Deserializer::from_str(MANIFESTS[1]).map(serde_yaml::Value::deserialize);
+    let objects: Vec<serde_yaml::Value> = objects.collect::<Result<_, _>>().context("addons/jaeger.yaml is no YAML")?;
+    let text = objects.iter().find_map(|object| object["data"]["jaeger.yaml"].as_str());
+    text.map(str::to_owned).context("addons/jaeger.yaml has no configuration of Jaeger's")
+}
+
 /// Applies all of it.
 pub(super) async fn apply(settings: &Settings, binaries: &Binaries) -> Result<()> {
     let mut kubectl = program(binaries.kubernetes.join("kubectl"));
@@ -48,7 +57,18 @@ fn manifests(settings: &Settings) -> String {
         .join("---\n")
         .replace("${COREDNS_IMAGE}", COREDNS_IMAGE)
         .replace("${JAEGER_IMAGE}", JAEGER_IMAGE)
-        .replace("${DIGEST}", &format!("{digest:?}"))
+        .replace("${DIGEST}", &digest)
         .replace("${DNS_SERVICE}", &settings.dns_service().to_string())
         .replace("${JAEGER_SERVICE}", &settings.jaeger_service().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jaeger_can_be_configured_elsewhere_as_it_is_in_the_sandbox() {
+        let text = jaeger_configuration().unwrap();
+        assert!(text.contains(&format!("0.0.0.0:{JAEGER_QUERY_PORT}")), "{text}");
+    }
 }

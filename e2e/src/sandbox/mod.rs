@@ -32,7 +32,9 @@ mod progress;
 mod settings;
 mod wait;
 
-pub use addons::{BUSYBOX_IMAGE, COLLECTOR_IMAGE, COREDNS_IMAGE, JAEGER_IMAGE, JAEGER_QUERY_PORT, PAUSE_IMAGE};
+pub use addons::{
+    BUSYBOX_IMAGE, COLLECTOR_IMAGE, COREDNS_IMAGE, JAEGER_IMAGE, JAEGER_QUERY_PORT, PAUSE_IMAGE, jaeger_configuration,
+};
 pub use binaries::Binaries;
 pub use cluster::Cluster;
 pub use images::Image;

@@ -1,12 +1,11 @@
-//! Waiting for a condition, with a limit, and not longer than what is waited for can still come.
+//! Waiting for a part of the sandbox, and not longer than what is waited for can still come.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
 use super::{node, settings::Settings};
-
-const POLL: Duration = Duration::from_millis(100);
+use crate::wait::{self, Look};
 
 /// Asks until the answer is `Ok`; `Err` says what is still missing. Ends early, with the reason, when the node or one of its
 /// programs has ended, and after `limit` with what was missing last.
@@ -16,20 +15,10 @@ pub(super) async fn until<T>(
     limit: Duration,
     mut ask: impl AsyncFnMut() -> Result<Result<T, String>>,
 ) -> Result<T> {
-    let started = Instant::now();
-    loop {
-        let missing = match ask().await? {
-            Ok(value) => return Ok(value),
-            Err(missing) => missing,
-        };
-        node::check(settings)?;
-        if started.elapsed() > limit {
-            bail!(
-                "{what} is not ready after {} s: {missing}; logs are in {}",
-                limit.as_secs(),
-                settings.state.join("log").display()
-            );
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    let look = async || match ask().await? {
+        Ok(value) => Ok(Look::Holds(value)),
+        Err(missing) => node::check(settings).map(|()| Look::NotYet(missing)),
+    };
+    let logs = || format!("{what} is not ready; logs are in {}", settings.state.join("log").display());
+    wait::quietly(what, limit, look).await.with_context(logs)
 }
