@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use sojourn_contract::exit::{Reason, Termination};
 
-use crate::backend::mistralrs::load::{self, LoadError};
-use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs};
+use crate::backend::load::{self, LoadError};
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, StepError, Want, Work};
 use crate::text::{ChatTemplate, Text, TextError, bytes};
 
 /// KV tokens when `--kv-cache-tokens` is not given, unless one request of full length needs more.
+#[cfg(feature = "mistralrs")]
 const DEFAULT_KV_CACHE_TOKENS: u32 = 16_384;
 /// Prefix of a scripted model's description.
 const SCRIPTED: &str = "scripted:";
@@ -117,8 +117,10 @@ pub fn load(source: &Source, wishes: &Wishes) -> Result<Model, ModelError> {
     }
 }
 
+#[cfg(feature = "mistralrs")]
 fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
-    let loaded = load::load(path)?;
+    use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs, load::load};
+    let loaded = load(path)?;
     let max_model_len = wished_length(wishes, loaded.max_model_len)?;
     let template = wishes.chat_template.clone().or(loaded.chat_template);
     let template = template.map(|source| ChatTemplate::compile(source, loaded.bos_token, loaded.eos_token)).transpose()?;
@@ -126,6 +128,13 @@ fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
     let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
     let backend = MistralRs::new(loaded.pipeline, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size());
     Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len })
+}
+
+#[cfg(not(feature = "mistralrs"))]
+fn load_file(path: &Path, _: &Wishes) -> Result<Model, ModelError> {
+    load::find(path)?;
+    let reason = "this build is without mistral.rs and serves scripted models alone; build it with the feature mistralrs";
+    Err(LoadError::Unsupported { path: path.to_owned(), reason: reason.to_owned() }.into())
 }
 
 fn load_script(script: &Script, wishes: &Wishes) -> Result<Model, ModelError> {
