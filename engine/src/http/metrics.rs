@@ -111,14 +111,14 @@ impl Metrics {
             time_per_output_token: Family::new_with_constructor(|| Histogram::new(OUTPUT_TOKENS)),
         };
         metrics.register(|registry| {
-            registry.register(metric::REQUESTS, "Requests that have ended", metrics.requests.clone());
-            registry.register(metric::PROMPT_TOKENS, "Prompt tokens of admitted requests", metrics.prompt_tokens.clone());
-            registry.register(metric::GENERATION_TOKENS, "Generated tokens", metrics.generation_tokens.clone());
-            registry.register(metric::REQUEST_DURATION, "First byte to last, in seconds", metrics.duration.clone());
+            registry.register(metric::REQUESTS.name, "Requests that have ended", metrics.requests.clone());
+            registry.register(metric::PROMPT_TOKENS.name, "Prompt tokens of admitted requests", metrics.prompt_tokens.clone());
+            registry.register(metric::GENERATION_TOKENS.name, "Generated tokens", metrics.generation_tokens.clone());
+            registry.register(metric::REQUEST_DURATION.name, "First byte to last, in seconds", metrics.duration.clone());
             let help = "First byte to first token, in seconds";
-            registry.register(metric::TIME_TO_FIRST_TOKEN, help, metrics.time_to_first_token.clone());
+            registry.register(metric::TIME_TO_FIRST_TOKEN.name, help, metrics.time_to_first_token.clone());
             let help = "Time for each output token after the first, in seconds";
-            registry.register(metric::TIME_PER_OUTPUT_TOKEN, help, metrics.time_per_output_token.clone());
+            registry.register(metric::TIME_PER_OUTPUT_TOKEN.name, help, metrics.time_per_output_token.clone());
             registry.register_collector(Box::new(SchedulerLoad(served)));
             if let Some(counts) = journeys {
                 register_journeys(registry, counts);
@@ -169,10 +169,10 @@ const OUTPUT_TOKENS: [f64; 13] = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
 
 fn register_journeys(registry: &mut Registry, counts: &Counts) {
     let exported = counts.exported_journeys.clone();
-    registry.register(metric::JOURNEYS_EXPORTED, "Journeys that the collector took", exported);
-    registry.register(metric::SPANS_EXPORTED, "Spans that the collector took", counts.exported_spans.clone());
+    registry.register(metric::JOURNEYS_EXPORTED.name, "Journeys that the collector took", exported);
+    registry.register(metric::SPANS_EXPORTED.name, "Spans that the collector took", counts.exported_spans.clone());
     let help = "Journeys that were given up: the queue was full, or nobody took them";
-    registry.register(metric::JOURNEYS_DROPPED, help, counts.dropped_journeys.clone());
+    registry.register(metric::JOURNEYS_DROPPED.name, help, counts.dropped_journeys.clone());
 }
 
 /// Reads the scheduler when somebody looks, so that the numbers are never late.
@@ -195,10 +195,10 @@ impl Collector for SchedulerLoad {
             let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(family.encode_family(&labels)?)
         };
-        gauge(metric::NUM_REQUESTS_RUNNING, "Sequences in the running set", load.running as f64)?;
-        gauge(metric::NUM_REQUESTS_WAITING, "Sequences in the waiting queue", load.waiting as f64)?;
+        gauge(metric::NUM_REQUESTS_RUNNING.name, "Sequences in the running set", load.running as f64)?;
+        gauge(metric::NUM_REQUESTS_WAITING.name, "Sequences in the waiting queue", load.waiting as f64)?;
         let usage = if capacity == 0 { 0.0 } else { held as f64 / capacity as f64 };
-        gauge(metric::KV_CACHE_USAGE, "Part of the KV cache that is held, 0 to 1", usage)
+        gauge(metric::KV_CACHE_USAGE.name, "Part of the KV cache that is held, 0 to 1", usage)
     }
 }
 
