@@ -9,6 +9,7 @@
 //! refused or cancelled at the moment it asks.
 
 pub mod blocks;
+mod observe;
 pub mod output;
 pub mod plan;
 pub mod request;
@@ -26,10 +27,20 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::backend::{Backend, StepError};
 use crate::clock::Clock;
+use crate::metrics::steps::Steps;
 use output::Output;
 use request::{Load, Refusal, Request, Update};
 use sequence::RequestId;
 use state::{Limits, State};
+
+/// Size of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvBlocks {
+    /// Tokens in a block.
+    pub tokens: u32,
+    /// Blocks that there are.
+    pub count: u32,
+}
 
 /// Takes requests. A clone is another handle to the same scheduler.
 #[derive(Clone)]
@@ -38,6 +49,7 @@ pub struct Scheduler(Arc<Shared>);
 /// What handle and loop share.
 struct Shared {
     clock: Clock,
+    steps: Steps,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -81,11 +93,12 @@ impl Scheduler {
         limits: Limits,
         mut backend: Box<dyn Backend>,
         clock: Clock,
+        steps: Steps,
         on_failure: impl FnOnce(String) + Send + 'static,
     ) -> std::io::Result<Self> {
         let state = State::new(limits, backend.caps());
         let inner = Mutex::new(Inner { state, readers: HashMap::new(), stopped: false });
-        let shared = Arc::new(Shared { clock, inner, changed: Condvar::new() });
+        let shared = Arc::new(Shared { clock, steps, inner, changed: Condvar::new() });
         let of_loop = shared.clone();
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             if let Err(error) = run(&of_loop, backend.as_mut()) {
@@ -103,6 +116,12 @@ impl Scheduler {
         inner.readers.insert(id, reader);
         self.0.changed.notify_all();
         Ok(Output { request: id, updates, scheduler: Arc::downgrade(&self.0) })
+    }
+
+    /// Size of the KV cache.
+    pub fn kv_blocks(&self) -> KvBlocks {
+        let caps = self.0.lock().state.caps;
+        KvBlocks { tokens: caps.kv_block_tokens, count: caps.kv_blocks }
     }
 
     /// How much there is to do.
@@ -148,8 +167,12 @@ fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
             inner = shared.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
+        let load = inner.state.weigh(&step);
         drop(inner);
+        let began = shared.clock.now().monotonic;
         let answer = catch_unwind(AssertUnwindSafe(|| backend.step(&step.work)));
+        let ended = shared.clock.now().monotonic;
+        shared.steps.stepped(&load, ended - began, ended);
         inner = shared.lock();
         match answer {
             Ok(answer) => inner.state.complete(shared.clock.now(), &step, answer),
