@@ -17,6 +17,9 @@ use crate::cli::{Device, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
 use crate::loading::{self, Loading};
+use crate::metrics::Metrics;
+use crate::metrics::mfu::{Mfu, Peak, PeakSource};
+use crate::metrics::steps::Steps;
 use crate::model::{Model, Wishes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
@@ -37,7 +40,9 @@ const STEP_TOKENS_BATCH: usize = 2048;
 pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let began = clock.now();
     check_device(arguments.device)?;
-    warn_of_what_is_not_there(&arguments);
+    if arguments.telemetry.enable_metrics {
+        tracing::info!("metrics are always on: --{} changes nothing", flag::ENABLE_METRICS);
+    }
     let exporter = start_tracing(&arguments)?;
     let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
     let (startup, progress) = watch::channel(Startup {
@@ -51,6 +56,7 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let tracing =
         exporter.clone().map(|exporter| Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage.into() });
     let api = Api::new(slot.clone(), clock, tracing, http_settings(&arguments), progress);
+    let metrics = api.metrics.clone();
 
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(http::serve(listener, api, async {
@@ -58,7 +64,7 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
         drop(stopped.await);
     }));
     let result = tokio::select! {
-        result = run(&arguments, clock, began, slot, startup, exporter.as_deref()) => result,
+        result = run(&arguments, clock, began, slot, startup, exporter.as_deref(), &metrics) => result,
         () = asked_to_stop() => Ok(()),
     };
     drop(stop);
@@ -79,6 +85,7 @@ async fn run(
     slot: ServedSlot,
     startup: watch::Sender<Startup>,
     exporter: Option<&Exporter>,
+    metrics: &Metrics,
 ) -> Result<(), Termination> {
     let (source, wishes, stall) = (arguments.model.clone(), wishes(arguments)?, arguments.timeouts.startup_timeout);
     let loading = tokio::task::spawn_blocking(move || loading::load(&source, &wishes, clock, stall, &startup)).await;
@@ -90,13 +97,12 @@ async fn run(
         exporter.startup(StartupJourney { began, ended: clock.now(), stages, error, attributes });
     }
     let (failed, failure) = oneshot::channel();
-    let served = start_scheduler(arguments, outcome?, clock, failed)?;
-    tracing::info!(
-        model = served.name,
-        max_model_len = served.max_model_len,
-        seconds = clock.now().monotonic - began.monotonic,
-        "ready"
-    );
+    let model = outcome?;
+    let steps = steps(arguments, &model, clock, metrics);
+    let served = start_scheduler(arguments, model, clock, steps, failed)?;
+    let seconds = clock.now().monotonic - began.monotonic;
+    metrics.model_loaded(seconds);
+    tracing::info!(model = served.name, max_model_len = served.max_model_len, seconds, "ready");
     slot.fill(served);
     match failure.await {
         Ok(error) => Err(internal(error)),
@@ -109,6 +115,7 @@ fn start_scheduler(
     arguments: &Serve,
     model: Model,
     clock: Clock,
+    steps: Steps,
     failed: oneshot::Sender<String>,
 ) -> Result<Served, Termination> {
     let capacity = &arguments.capacity;
@@ -123,7 +130,7 @@ fn start_scheduler(
         prefix_caching: !capacity.no_enable_prefix_caching,
     };
     let on_failure = move |error| drop(failed.send(error));
-    let scheduler = Scheduler::start(limits, model.backend, clock, arguments.timeouts.step_stall_timeout, on_failure)
+    let scheduler = Scheduler::start(limits, model.backend, clock, arguments.timeouts.step_stall_timeout, steps, on_failure)
         .map_err(|error| internal(format!("the scheduler's thread cannot be started: {error}")))?;
     Ok(Served {
         name: arguments.served_model_name.clone().unwrap_or_else(|| arguments.model.default_name()),
@@ -145,16 +152,27 @@ fn check_device(device: Device) -> Result<(), Termination> {
     }
 }
 
-/// Flags of the quick start that are accepted already, so that nobody's command line breaks.
-fn warn_of_what_is_not_there(arguments: &Serve) {
+/// What is counted and logged of each step.
+fn steps(arguments: &Serve, model: &Model, clock: Clock, metrics: &Metrics) -> Steps {
     let telemetry = &arguments.telemetry;
-    let flags = [
-        (telemetry.enable_mfu_metrics, flag::ENABLE_MFU_METRICS),
-        (telemetry.enable_logging_iteration_details, flag::ENABLE_LOGGING_ITERATION_DETAILS),
-    ];
-    for (_, flag) in flags.into_iter().filter(|(given, _)| *given) {
-        tracing::warn!("--{flag} does nothing in this version");
+    let mfu = telemetry.enable_mfu_metrics.then(|| start_mfu(telemetry.peak_flops, model, clock, metrics)).flatten();
+    Steps::new(metrics.scheduler().clone(), mfu, telemetry.enable_logging_iteration_details)
+}
+
+/// Model FLOPs, where the model says what it takes to count them.
+fn start_mfu(stated: Option<f64>, model: &Model, clock: Clock, metrics: &Metrics) -> Option<Mfu> {
+    let Some(architecture) = model.backend.architecture() else {
+        tracing::warn!("--{} has no effect: this model does not say how much arithmetic it needs", flag::ENABLE_MFU_METRICS);
+        return None;
+    };
+    let stated = stated.map(|flops| Peak { flops, source: PeakSource::Stated });
+    let measured = || model.backend.measure_flops().map(|flops| Peak { flops, source: PeakSource::Measured });
+    let peak = stated.or_else(measured);
+    match peak {
+        Some(Peak { flops, source }) => tracing::info!(flops, source = source.as_str(), "peak of model FLOPs utilisation"),
+        None => tracing::warn!("the device's peak is not known: give --{} for the utilisation", flag::PEAK_FLOPS),
     }
+    Some(Mfu::start(metrics, architecture, peak, clock))
 }
 
 /// The exporter, with tracing switched on.

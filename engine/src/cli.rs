@@ -173,10 +173,14 @@ pub struct Telemetry {
     /// Accepted for vLLM's users: metrics are always on.
     #[arg(long = flag::ENABLE_METRICS, action = ArgAction::SetTrue)]
     pub enable_metrics: bool,
-    /// Accepted for vLLM's users: does nothing in this version.
+    /// Adds model FLOPs to the metrics: the arithmetic that the model needs for its tokens, and how much of the peak it is.
     #[arg(long = flag::ENABLE_MFU_METRICS)]
     pub enable_mfu_metrics: bool,
-    /// Accepted for vLLM's users: does nothing in this version.
+    /// Floating-point operations a second that the device can do, such as 989e12; the peak of --enable-mfu-metrics
+    /// [default: what a product of two F32 matrices reaches at start].
+    #[arg(long = flag::PEAK_FLOPS, value_name = "FLOPS", value_parser = flops)]
+    pub peak_flops: Option<f64>,
+    /// One log line a step, target `iteration`: its tokens, the load and its duration.
     #[arg(long = flag::ENABLE_LOGGING_ITERATION_DETAILS)]
     pub enable_logging_iteration_details: bool,
 }
@@ -202,6 +206,11 @@ pub enum LogFormat {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "give a number of seconds, such as 30 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn flops(text: &str) -> Result<f64, String> {
+    let flops = text.parse().ok().filter(|flops: &f64| flops.is_finite() && *flops > 0.0);
+    flops.ok_or_else(|| "give operations a second, such as 989e12".to_owned())
 }
 
 fn detail(text: &str) -> Result<sojourn_contract::journey::Detail, String> {
@@ -243,6 +252,7 @@ mod tests {
         for (argument, expected) in [
             ("--request-timeout=soon", "number of seconds"),
             ("--max-num-seqs=0", "not in 1.."),
+            ("--peak-flops=0", "operations a second"),
             ("--journey-detail=All", "Phases, Journey"),
         ] {
             let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();

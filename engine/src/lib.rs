@@ -3,10 +3,11 @@
 //! ```text
 //! http ─▶ text ─▶ scheduler ─▶ backend
 //!   └───────────────┴─▶ recorder ─▶ telemetry
+//!   └───────────────┴─▶ metrics
 //! ```
 //! The API layer ([`http`]) validates, templates and tokenizes with the model's [`text`] side, hands the request to the
 //! [`scheduler`], which steps a [`backend`]. Both write the request's journey down in a [`recorder`], which passes it on to
-//! [`telemetry`] when it is complete. [`app`] puts the parts together.
+//! [`telemetry`] when it is complete, and count in [`metrics`]. [`app`] puts the parts together.
 
 pub mod app;
 pub mod backend;
@@ -16,7 +17,10 @@ pub mod cpu;
 pub mod exit;
 pub mod http;
 pub mod loading;
+pub mod logging;
+pub mod metrics;
 pub mod model;
+pub mod operation;
 pub mod recorder;
 pub mod scheduler;
 pub mod served;

@@ -7,13 +7,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use sojourn_contract::exit::{Reason, Termination};
-use sojourn_engine::cli::{Cli, Command, Draw, LogFormat, Serve, When};
+use sojourn_engine::cli::{Cli, Command, Draw, Serve, When};
 use sojourn_engine::clock::Clock;
-use sojourn_engine::{app, cpu, exit};
+use sojourn_engine::{app, cpu, exit, logging};
 use sojourn_journey::check::check;
 use sojourn_journey::draw::{Style, draw};
 use sojourn_journey::trace::Trace;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let clock = Clock::start();
@@ -25,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Serve, clock: Clock) -> ExitCode {
-    start_logging(arguments.log_format);
+    logging::start(arguments.log_format);
     let missing = cpu::missing_features();
     if !missing.is_empty() {
         let message = format!(
@@ -49,16 +48,6 @@ fn serve(arguments: Serve, clock: Clock) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(termination) => exit::report(&termination),
-    }
-}
-
-fn start_logging(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=error,mistralrs_quant=error"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
     }
 }
 

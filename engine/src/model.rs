@@ -119,14 +119,15 @@ pub fn load(source: &Source, wishes: &Wishes) -> Result<Model, ModelError> {
 
 #[cfg(feature = "mistralrs")]
 fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
-    use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs, load::load};
+    use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs, arithmetic::architecture, load::load};
     let loaded = load(path)?;
     let max_model_len = wished_length(wishes, loaded.max_model_len)?;
     let template = wishes.chat_template.clone().or(loaded.chat_template);
     let template = template.map(|source| ChatTemplate::compile(source, loaded.bos_token, loaded.eos_token)).transpose()?;
     let text = Text::new(loaded.tokenizer, template, loaded.eos_token_ids);
     let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
-    let backend = MistralRs::new(loaded.pipeline, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size());
+    let backend = MistralRs::new(loaded.pipeline, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size())
+        .with_architecture(architecture(path));
     Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len })
 }
 

@@ -19,6 +19,8 @@ flags! {
     ENABLE_METRICS = "enable-metrics",
     /// Adds model FLOPs utilisation to the metrics.
     ENABLE_MFU_METRICS = "enable-mfu-metrics",
+    /// What the device can do at most, in floating-point operations a second, for model FLOPs utilisation.
+    PEAK_FLOPS = "peak-flops",
     /// One structured log line a step.
     ENABLE_LOGGING_ITERATION_DETAILS = "enable-logging-iteration-details",
     /// `Phases` or `Journey`.

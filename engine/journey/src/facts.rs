@@ -127,13 +127,7 @@ impl Journey {
             return AbortPhase::Api;
         }
         let given_up: Vec<State> = self.cores.iter().map(|core| state_when_given_up(core, end)).collect();
-        match timeline::combined(&given_up) {
-            Bottleneck::Api => AbortPhase::Api,
-            Bottleneck::Queue | Bottleneck::Preempted => AbortPhase::Waiting,
-            Bottleneck::Prefill => AbortPhase::Prefill,
-            Bottleneck::Decode => AbortPhase::Decode,
-            Bottleneck::Client => AbortPhase::Delivery,
-        }
+        abort_phase(timeline::combined(&given_up))
     }
 
     /// When the last sequence left the scheduler; `None` while one is in it, and where the core never had it.
@@ -168,6 +162,17 @@ impl Journey {
             _ => 0,
         };
         self.cores.iter().flatten().map(recomputed).fold(0, u32::saturating_add)
+    }
+}
+
+/// Where a request is said to have been given up, from the part that it was in.
+pub fn abort_phase(part: Bottleneck) -> AbortPhase {
+    match part {
+        Bottleneck::Api => AbortPhase::Api,
+        Bottleneck::Queue | Bottleneck::Preempted => AbortPhase::Waiting,
+        Bottleneck::Prefill => AbortPhase::Prefill,
+        Bottleneck::Decode => AbortPhase::Decode,
+        Bottleneck::Client => AbortPhase::Delivery,
     }
 }
 

@@ -78,9 +78,10 @@ pub fn seconds_in(segments: &[Segment], part: Bottleneck) -> f64 {
 }
 
 /// Where one sequence is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum State {
     /// Not in the core yet.
+    #[default]
     Before,
     /// In the core.
     In(Bottleneck),
@@ -88,27 +89,44 @@ pub(crate) enum State {
     After,
 }
 
-/// The state that each event of a sequence begins.
-pub(crate) fn states(core: &[CoreRecord]) -> impl Iterator<Item = (Stamp, State)> {
-    let mut decoding = false;
-    core.iter().map(move |record| {
-        let state = match record.event {
+/// One sequence, followed from event to event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Course {
+    state: State,
+    decoding: bool,
+}
+
+impl Course {
+    /// Where the sequence is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes the next event; gives the state that it begins.
+    pub fn take(&mut self, event: &CoreEvent) -> State {
+        self.state = match event {
             CoreEvent::Queued => State::In(Bottleneck::Queue),
-            CoreEvent::Scheduled { .. } if decoding => State::In(Bottleneck::Decode),
+            CoreEvent::Scheduled { .. } if self.decoding => State::In(Bottleneck::Decode),
             CoreEvent::Scheduled { .. } => State::In(Bottleneck::Prefill),
             CoreEvent::FirstToken => {
-                decoding = true;
+                self.decoding = true;
                 State::In(Bottleneck::Decode)
             }
             CoreEvent::Preempted(_) => State::In(Bottleneck::Preempted),
             CoreEvent::Finished(_) => State::After,
         };
-        (record.at, state)
-    })
+        self.state
+    }
 }
 
-/// The part that a request is in, from where its sequences are.
-pub(crate) fn combined(sequences: &[State]) -> Bottleneck {
+/// The state that each event of a sequence begins.
+pub(crate) fn states(core: &[CoreRecord]) -> impl Iterator<Item = (Stamp, State)> {
+    let mut course = Course::default();
+    core.iter().map(move |record| (record.at, course.take(&record.event)))
+}
+
+/// The part that a request is in, from where its sequences are: in the API before any of them was in the core.
+pub fn combined(sequences: &[State]) -> Bottleneck {
     let any = |part: Bottleneck| sequences.contains(&State::In(part));
     if sequences.iter().all(|state| *state == State::Before) {
         return Bottleneck::Api;

@@ -3,10 +3,13 @@
 //! A backend owns the KV of its sequences and nothing else. Who runs when, which token is chosen, and which KV block a
 //! sequence may use is the scheduler's; a paged backend reads `blocks` as its block table, the CPU one as a budget.
 
+pub mod architecture;
 pub mod load;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
 pub mod scripted;
+
+use architecture::Architecture;
 
 /// Names a sequence from its first [`Work`] to its [`Backend::release`].
 pub type SequenceId = u64;
@@ -105,4 +108,14 @@ pub trait Backend: Send {
 
     /// Forgets a sequence and its KV; unknown ones are fine.
     fn release(&mut self, sequence: SequenceId);
+
+    /// How much arithmetic its model needs; `None` where that is not known.
+    fn architecture(&self) -> Option<Architecture> {
+        None
+    }
+
+    /// Times a product of matrices on its device: floating-point operations a second. Takes a fraction of a second.
+    fn measure_flops(&self) -> Option<f64> {
+        None
+    }
 }

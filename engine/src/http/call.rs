@@ -42,7 +42,6 @@ impl<S: Shape> Call<'_, S> {
         self.check_token_ids()?;
         let max_tokens = self.max_tokens()?;
         let (stops, prompt) = (self.stops(), self.prompt.len());
-        self.visit.prompt(prompt);
         let text = &self.served.text;
         let parameters = &self.parameters;
         let matcher = || text.stop_matcher(&stops.strings);
@@ -57,6 +56,7 @@ impl<S: Shape> Call<'_, S> {
             stop_matchers: (0..parameters.n).filter(|_| !stops.strings.is_empty()).map(|_| matcher()).collect(),
             priority: parameters.priority,
             recorder: self.visit.recorder(),
+            timer: self.visit.timer(),
         };
         let output = self.served.scheduler.submit(request)?;
         let generation = Generation::new(output, self.visit.clone(), text, parameters.n, prompt, stops);

@@ -16,8 +16,8 @@ use super::Api;
 use super::body::ClockedBody;
 use super::connection::Connection;
 use super::error::ApiError;
-use super::metrics::Operation;
 use super::visit::{Visit, Visitor, X_REQUEST_ID};
+use crate::operation::Operation;
 use crate::telemetry::w3c::TRACERESPONSE;
 
 /// Lets a request in, and its answer out.
@@ -27,7 +27,8 @@ pub async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next
     let visit = Arc::new(begin(&api, &request, arrived));
     // From here on a dropped future is a client that went away.
     let visitor = Visitor::enter(visit.clone(), api.clone(), connection.clone());
-    let span = info_span!("request", request_id = visit.request_id(), trace_id = visit.trace_id());
+    let (request_id, trace_id, span_id) = (visit.request_id(), visit.trace_id(), visit.span_id());
+    let span = info_span!("request", request_id, trace_id, span_id);
     let response = match authorize(&api, &request) {
         Ok(()) => {
             request.extensions_mut().insert(visit.clone());

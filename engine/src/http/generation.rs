@@ -131,7 +131,6 @@ impl Generation {
 
     fn token(&mut self, token: Token) -> Option<Piece> {
         self.visit.first_token();
-        self.visit.token();
         self.output_tokens += 1;
         let sequence = self.sequences.get_mut(token.sequence as usize)?;
         sequence.tokens += 1;

@@ -16,7 +16,7 @@ pub mod entry;
 pub mod error;
 mod generation;
 pub mod listen;
-pub mod metrics;
+mod metrics;
 mod openai;
 mod probes;
 mod routes;
@@ -30,9 +30,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::served::ServedSlot;
 use crate::telemetry::Tracing;
-use metrics::Metrics;
 
 pub use listen::serve;
 pub use routes::router;
@@ -76,7 +76,7 @@ pub struct Api {
     /// How requests are treated.
     pub settings: Settings,
     /// Counters and histograms of `/metrics`.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     startup: watch::Receiver<Startup>,
     in_flight: watch::Sender<usize>,
     draining: AtomicBool,
@@ -94,7 +94,7 @@ impl Api {
         settings: Settings,
         startup: watch::Receiver<Startup>,
     ) -> Arc<Self> {
-        let metrics = Metrics::new(served.clone(), tracing.as_ref().map(|tracing| &tracing.counts));
+        let metrics = Arc::new(Metrics::new(served.clone(), tracing.as_ref().map(|tracing| &tracing.counts)));
         let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get());
         Arc::new(Self {
             served,

@@ -15,8 +15,9 @@ use tracing::{debug, info, warn};
 use super::Api;
 use super::connection::Connection;
 use super::error::ApiError;
-use super::metrics::{Ended, Operation};
 use crate::clock::Clock;
+use crate::metrics::timer::RequestTimer;
+use crate::operation::Operation;
 use crate::recorder::Recorder;
 use crate::scheduler::request::Load;
 use crate::telemetry::Tracing;
@@ -35,8 +36,8 @@ pub struct Visit {
     request_id: String,
     arrived: Instant,
     clock: Clock,
-    /// What it asks for; `None` on routes that make no journey.
-    operation: Option<Operation>,
+    /// What it asks for, and its measurement; `None` on routes that make no journey.
+    measured: Option<(Operation, Arc<RequestTimer>)>,
     journey: Option<Recorded>,
     ledger: Mutex<Ledger>,
 }
@@ -45,6 +46,7 @@ pub struct Visit {
 struct Recorded {
     recorder: Arc<Recorder>,
     trace_id: String,
+    span_id: String,
     traceresponse: String,
 }
 
@@ -52,16 +54,14 @@ struct Recorded {
 #[derive(Default)]
 struct Ledger {
     failure: Option<(AbortReason, String)>,
-    first_token: Option<Instant>,
-    prompt_tokens: u64,
-    output_tokens: u64,
+    has_first_token: bool,
 }
 
 impl Visit {
     /// A request on a route that makes no journey.
     pub fn plain(clock: Clock, headers: &HeaderMap, arrived: Instant) -> Self {
         let ledger = Mutex::default();
-        Self { request_id: request_id(headers), arrived, clock, operation: None, journey: None, ledger }
+        Self { request_id: request_id(headers), arrived, clock, measured: None, journey: None, ledger }
     }
 
     /// A request that makes a journey, if tracing is on.
@@ -69,7 +69,8 @@ impl Visit {
         let visit = Self::plain(api.clock, headers, arrived);
         let load = || api.served.get().map(|served| served.scheduler.load()).unwrap_or_default();
         let journey = api.tracing.as_ref().map(|tracing| visit.record(tracing, operation, kind, headers, load()));
-        Self { operation: Some(operation), journey, ..visit }
+        let timer = api.metrics.request(operation, api.clock.at(arrived).monotonic);
+        Self { measured: Some((operation, timer)), journey, ..visit }
     }
 
     fn record(&self, tracing: &Tracing, operation: Operation, kind: Kind, headers: &HeaderMap, load: Load) -> Recorded {
@@ -82,6 +83,7 @@ impl Visit {
         context.set(attribute::URL_PATH, operation.path());
         context.set(attribute::URL_SCHEME, "http");
         let (trace_id, traceresponse) = (context.trace_id_text(), context.traceresponse());
+        let span_id = context.span_id_text();
         let journey = Journey {
             kind,
             parent: context.parent,
@@ -93,7 +95,7 @@ impl Visit {
         };
         let recorder = Recorder::begin(journey, context, tracing.sink.clone());
         recorder.api(self.clock.at(self.arrived), ApiEvent::Arrived);
-        Recorded { recorder, trace_id, traceresponse }
+        Recorded { recorder, trace_id, span_id, traceresponse }
     }
 
     /// The value of `x-request-id`.
@@ -104,6 +106,11 @@ impl Visit {
     /// The trace, with tracing on.
     pub fn trace_id(&self) -> Option<&str> {
         self.journey.as_ref().map(|journey| journey.trace_id.as_str())
+    }
+
+    /// The id of `llm_request`, with tracing on.
+    pub fn span_id(&self) -> Option<&str> {
+        self.journey.as_ref().map(|journey| journey.span_id.as_str())
     }
 
     /// The value of `traceresponse`, with tracing on.
@@ -121,6 +128,11 @@ impl Visit {
         self.journey.as_ref().map(|journey| journey.recorder.clone())
     }
 
+    /// What measures it, also for the scheduler.
+    pub fn timer(&self) -> Option<Arc<RequestTimer>> {
+        self.measured.as_ref().map(|(_, timer)| timer.clone())
+    }
+
     /// Adds attributes to `llm_request`; the closure runs with tracing on alone.
     pub fn describe(&self, change: impl FnOnce(&mut RequestContext)) {
         if let Some(journey) = &self.journey {
@@ -130,26 +142,13 @@ impl Visit {
 
     /// The first output token reached the API layer; later calls are ignored.
     pub fn first_token(&self) {
-        let now = Instant::now();
-        let mut ledger = self.ledger();
-        if ledger.first_token.is_some() {
+        let now = self.clock.now();
+        if std::mem::replace(&mut self.ledger().has_first_token, true) {
             return;
         }
-        ledger.first_token = Some(now);
-        drop(ledger);
         if let Some(journey) = &self.journey {
-            journey.recorder.api(self.clock.at(now), ApiEvent::FirstResponseFromCore);
+            journey.recorder.api(now, ApiEvent::FirstResponseFromCore);
         }
-    }
-
-    /// Tokens of the prompt, once it is admitted.
-    pub fn prompt(&self, tokens: usize) {
-        self.ledger().prompt_tokens = tokens as u64;
-    }
-
-    /// One more output token.
-    pub fn token(&self) {
-        self.ledger().output_tokens += 1;
     }
 
     /// The request will not get its answer; the first reason counts.
@@ -193,6 +192,9 @@ impl Visitor {
     /// Enters; the engine does not end before it has left.
     pub fn enter(visit: Arc<Visit>, api: Arc<Api>, connection: Option<Arc<Connection>>) -> Self {
         api.in_flight.send_modify(|count| *count += 1);
+        if let Some((operation, _)) = &visit.measured {
+            api.metrics.in_flight(*operation, 1);
+        }
         Self { visit, api, connection, ended: false }
     }
 
@@ -216,19 +218,11 @@ impl Visitor {
 
     fn end(&mut self, at: Instant, failure: Option<(AbortReason, String)>) {
         self.ended = true;
-        let Some(operation) = self.visit.operation else { return };
+        let Some((operation, timer)) = &self.visit.measured else { return };
         let reason = failure.as_ref().map(|(reason, _)| *reason);
         self.log(at, failure.as_ref());
-        let ledger = self.visit.ledger();
-        self.api.metrics.request_ended(&Ended {
-            operation,
-            reason,
-            seconds: at.saturating_duration_since(self.visit.arrived).as_secs_f64(),
-            first_token: ledger.first_token.map(|first| first.saturating_duration_since(self.visit.arrived).as_secs_f64()),
-            prompt_tokens: ledger.prompt_tokens,
-            output_tokens: ledger.output_tokens,
-        });
-        drop(ledger);
+        self.api.metrics.in_flight(*operation, -1);
+        timer.ended(self.visit.clock.at(at).monotonic, reason);
         if let Some(journey) = &self.visit.journey {
             let event = match failure {
                 None => ApiEvent::Departed,
@@ -240,16 +234,17 @@ impl Visitor {
 
     fn log(&self, at: Instant, failure: Option<&(AbortReason, String)>) {
         use sojourn_contract::journey::Outcome;
-        let (request_id, trace_id) = (self.visit.request_id(), self.visit.trace_id());
+        let visit = &self.visit;
+        let (request_id, trace_id, span_id) = (visit.request_id(), visit.trace_id(), visit.span_id());
         let seconds = at.saturating_duration_since(self.visit.arrived).as_secs_f64();
         let Some((reason, error)) = failure else {
-            debug!(request_id, trace_id, seconds, "answered");
+            debug!(request_id, trace_id, span_id, seconds, "answered");
             return;
         };
         match reason.outcome() {
-            Outcome::Error => warn!(request_id, trace_id, seconds, %reason, %error, "request failed"),
-            Outcome::Aborted => info!(request_id, trace_id, seconds, %reason, "request aborted"),
-            _ => info!(request_id, trace_id, seconds, %reason, %error, "request rejected"),
+            Outcome::Error => warn!(request_id, trace_id, span_id, seconds, %reason, %error, "request failed"),
+            Outcome::Aborted => info!(request_id, trace_id, span_id, seconds, %reason, "request aborted"),
+            _ => info!(request_id, trace_id, span_id, seconds, %reason, %error, "request rejected"),
         }
     }
 }

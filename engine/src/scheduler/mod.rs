@@ -10,6 +10,7 @@
 
 pub mod blocks;
 mod failure;
+mod observe;
 pub mod output;
 pub mod plan;
 pub mod prefix;
@@ -30,6 +31,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::backend::{Backend, Logits, StepError};
 use crate::clock::Clock;
+use crate::metrics::steps::Steps;
 use output::Output;
 use request::{Load, Refusal, Request, Update};
 use sequence::RequestId;
@@ -41,6 +43,15 @@ const MOST_PANICS: u32 = 3;
 /// How often the watch thread looks at the step and at the queue's deadlines.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 
+/// Size of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvBlocks {
+    /// Tokens in a block.
+    pub tokens: u32,
+    /// Blocks that there are.
+    pub count: u32,
+}
+
 /// Takes requests. A clone is another handle to the same scheduler.
 #[derive(Clone)]
 pub struct Scheduler(Arc<Shared>);
@@ -50,6 +61,7 @@ struct Shared {
     clock: Clock,
     /// Seconds after which a step counts as stalled.
     stall_timeout: f64,
+    steps: Steps,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -96,12 +108,13 @@ impl Scheduler {
         mut backend: Box<dyn Backend>,
         clock: Clock,
         stall_timeout: Duration,
+        steps: Steps,
         on_failure: impl FnOnce(String) + Send + 'static,
     ) -> std::io::Result<Self> {
         let state = State::new(limits, backend.caps());
         let inner = Mutex::new(Inner { state, readers: HashMap::new(), in_step: None, stopped: false });
         let stall_timeout = stall_timeout.as_secs_f64();
-        let shared = Arc::new(Shared { clock, stall_timeout, inner, changed: Condvar::new() });
+        let shared = Arc::new(Shared { clock, stall_timeout, steps, inner, changed: Condvar::new() });
         let watched = Arc::downgrade(&shared);
         std::thread::Builder::new().name("step-watch".to_owned()).spawn(move || watch(&watched, stall_timeout))?;
         let of_loop = shared.clone();
@@ -121,6 +134,12 @@ impl Scheduler {
         inner.readers.insert(id, reader);
         self.0.changed.notify_all();
         Ok(Output { request: id, updates, scheduler: Arc::downgrade(&self.0) })
+    }
+
+    /// Size of the KV cache.
+    pub fn kv_blocks(&self) -> KvBlocks {
+        let caps = self.0.lock().state.caps;
+        KvBlocks { tokens: caps.kv_block_tokens, count: caps.kv_blocks }
     }
 
     /// How much there is to do.
@@ -175,8 +194,11 @@ fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
             continue;
         };
         inner.in_step = Some(InStep { number: step.number, began: now.monotonic, requests: inner.state.requests_of(&step) });
+        let load = inner.state.weigh(&step);
         drop(inner);
         let answer = catch_unwind(AssertUnwindSafe(|| execute(backend, &step)));
+        let ended = shared.clock.now().monotonic;
+        shared.steps.stepped(&load, ended - now.monotonic, ended);
         let recovered = answer.as_ref().err().map(|panic| recover(backend, panic_message(panic.as_ref())));
         inner = shared.lock();
         inner.in_step = None;

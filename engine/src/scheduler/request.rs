@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sojourn_contract::journey::FinishStatus;
 
+use crate::metrics::timer::RequestTimer;
 use crate::recorder::Recorder;
 
 /// A request that is parsed, templated, tokenized and validated.
@@ -28,6 +29,8 @@ pub struct Request {
     pub priority: i32,
     /// Where its core events go; `None` with tracing off.
     pub recorder: Option<Arc<Recorder>>,
+    /// What measures it.
+    pub timer: Option<Arc<RequestTimer>>,
 }
 
 /// How tokens are chosen; the meanings are vLLM's.

@@ -8,6 +8,7 @@ use sojourn_journey::record::{CoreEvent, CoreRecord, Progress, Stamp};
 use super::request::{Request, StopMatcher};
 use super::sampling::Sampler;
 use crate::backend::SequenceId;
+use crate::metrics::timer::RequestTimer;
 use crate::recorder::Recorder;
 
 /// Names a request from its admission to its last sequence's end.
@@ -58,6 +59,7 @@ pub struct Sequence {
     /// Step of its last turn, for fairness.
     pub(super) last_turn: u64,
     recorder: Option<Arc<Recorder>>,
+    timer: Option<Arc<RequestTimer>>,
     records: Vec<CoreRecord>,
 }
 
@@ -89,6 +91,7 @@ impl Sequence {
             in_flight: false,
             last_turn: 0,
             recorder: request.recorder.clone(),
+            timer: request.timer.clone(),
             records: Vec::new(),
         }
     }
@@ -144,7 +147,7 @@ impl Sequence {
         }
     }
 
-    // === the journey ===
+    // === the journey and its measurement ===
 
     pub(super) fn record_queued(&mut self, at: Stamp, step: u64) {
         self.record(at, step, CoreEvent::Queued);
@@ -163,8 +166,14 @@ impl Sequence {
         );
     }
 
-    pub(super) fn record_first_token(&mut self, at: Stamp, step: u64) {
-        self.record(at, step, CoreEvent::FirstToken);
+    /// A token was chosen.
+    pub(super) fn record_token(&mut self, at: Stamp, step: u64) {
+        if let Some(timer) = &self.timer {
+            timer.token(self.index, at.monotonic);
+        }
+        if self.generated() == 1 {
+            self.record(at, step, CoreEvent::FirstToken);
+        }
     }
 
     pub(super) fn record_preempted(&mut self, at: Stamp, step: u64, reason: PreemptReason) {
@@ -181,8 +190,11 @@ impl Sequence {
     }
 
     fn record(&mut self, at: Stamp, step: u64, event: CoreEvent) {
+        let progress = self.progress(step);
+        if let Some(timer) = &self.timer {
+            timer.core(self.index, at.monotonic, &event, &progress);
+        }
         if self.recorder.is_some() {
-            let progress = self.progress(step);
             self.records.push(CoreRecord { at, event, progress });
         }
     }

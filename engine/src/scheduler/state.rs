@@ -236,9 +236,7 @@ impl State {
             return self.finish(now, work.sequence, FinishStatus::Error, Some(error));
         };
         sequence.tokens.push(choice.id);
-        if sequence.generated() == 1 {
-            sequence.record_first_token(now, step);
-        }
+        sequence.record_token(now, step);
         let end = sequence.ends_with(choice.id);
         let stop = end == Some(FinishStatus::Stopped) && sequence.stop_token_ids.contains(&choice.id);
         let token = Token { sequence: sequence.index, id: choice.id, stop, logprobs: choice.logprobs };

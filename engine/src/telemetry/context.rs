@@ -57,6 +57,11 @@ impl RequestContext {
         format!("{:032x}", self.trace_id)
     }
 
+    /// The id of `llm_request` as it is written everywhere: 16 hexadecimal digits.
+    pub fn span_id_text(&self) -> String {
+        format!("{:016x}", self.span_id)
+    }
+
     /// Sets an attribute of `llm_request`; a later value replaces an earlier one.
     pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         self.attributes.0.retain(|(known, _)| known != name);

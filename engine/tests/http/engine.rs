@@ -8,6 +8,7 @@ use sojourn_contract::journey::{AbortPhase, AbortReason, Detail, Outcome};
 use sojourn_engine::backend::scripted::{EOS, Script, Scripted};
 use sojourn_engine::clock::Clock;
 use sojourn_engine::http::{self, Api, Settings, Startup};
+use sojourn_engine::metrics::steps::Steps;
 use sojourn_engine::recorder::Sink;
 use sojourn_engine::scheduler::Scheduler;
 use sojourn_engine::scheduler::state::{Limits, Policy};
@@ -96,7 +97,12 @@ impl Setup {
         };
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));
-        let scheduler = Scheduler::start(self.limits, backend, clock, Duration::from_secs(30), drop::<String>).unwrap();
+        let slot = ServedSlot::default();
+        let startup = Startup { waiting_for: "the weights".to_owned(), done_bytes: 1, total_bytes: Some(2), stalled: false };
+        let (startup, progress) = watch::channel(startup);
+        let api = Api::new(slot.clone(), clock, tracing, self.settings, progress);
+        let steps = Steps::new(api.metrics.scheduler().clone(), None, false);
+        let scheduler = Scheduler::start(self.limits, backend, clock, Duration::from_secs(30), steps, drop::<String>).unwrap();
         let template = ChatTemplate::compile(bytes::TEMPLATE.to_owned(), String::new(), String::new()).unwrap();
         let served = Served {
             name: MODEL.to_owned(),
@@ -105,13 +111,9 @@ impl Setup {
             text: Arc::new(Text::new(Arc::new(bytes::tokenizer()), Some(template), vec![EOS])),
             scheduler: scheduler.clone(),
         };
-        let slot = ServedSlot::default();
         if self.loaded {
             slot.fill(served);
         }
-        let startup = Startup { waiting_for: "the weights".to_owned(), done_bytes: 1, total_bytes: Some(2), stalled: false };
-        let (startup, progress) = watch::channel(startup);
-        let api = Api::new(slot, clock, tracing, self.settings, progress);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

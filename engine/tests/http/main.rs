@@ -12,6 +12,8 @@ mod answers;
 mod drain;
 mod ends;
 mod export;
+mod logs;
+mod metrics;
 mod probes;
 mod rejections;
 mod traces;

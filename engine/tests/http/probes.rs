@@ -1,8 +1,8 @@
-//! Probes, models, version, metrics.
+//! Probes, models, version.
 
 use serde_json::json;
 
-use super::client::{chat, chat_body, get};
+use super::client::get;
 use super::engine::Setup;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,29 +25,4 @@ async fn a_loaded_engine_is_ready_and_names_its_model() {
     let models = get(engine.address, "/v1/models").await.json();
     assert_eq!((&models["data"][0]["id"], &models["data"][0]["max_model_len"]), (&json!("scripted"), &json!(8192)));
     assert_eq!(get(engine.address, "/version").await.json()["version"], env!("CARGO_PKG_VERSION"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn metrics_count_requests_by_outcome_and_show_the_load() {
-    let mut engine = Setup::default().start().await;
-    chat(engine.address, chat_body("hi", json!({"max_tokens": 3}))).await;
-    chat(engine.address, chat_body("hi", json!({"max_tokens": "many"}))).await;
-    engine.journey().await;
-    engine.journey().await;
-    let page = get(engine.address, "/metrics").await;
-    assert!(page.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    let text = String::from_utf8(page.body.to_vec()).unwrap();
-    for line in [
-        r#"sojourn_requests_total{operation="chat",outcome="ok",reason=""} 1"#,
-        r#"sojourn_requests_total{operation="chat",outcome="rejected",reason="validation_error"} 1"#,
-        "vllm:generation_tokens_total 3",
-        r#"vllm:num_requests_running{model_name="scripted"} 0"#,
-        r#"vllm:num_requests_waiting{model_name="scripted"} 0"#,
-        r#"vllm:kv_cache_usage_perc{model_name="scripted"} 0"#,
-        "sojourn_journeys_dropped_total 0",
-        "# EOF",
-    ] {
-        assert!(text.lines().any(|found| found.trim_end_matches(".0") == line), "{line}\n{text}");
-    }
-    assert!(text.contains("gen_ai_server_time_to_first_token_seconds_bucket"), "{text}");
 }

@@ -3,6 +3,7 @@
 //!
 //! Only this folder names mistral.rs.
 
+pub mod arithmetic;
 pub mod load;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use mistralrs::core::{FlashParams, ForwardInputsResult, KvCache, ModelInputs};
 
+use super::architecture::Architecture;
 use super::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Want, Work};
 use load::Pipeline;
 
@@ -20,6 +22,7 @@ pub const KV_BLOCK_TOKENS: u32 = 512;
 pub struct MistralRs {
     pipeline: Pipeline,
     caps: Caps,
+    architecture: Option<Architecture>,
     /// An empty cache, cloned for each new sequence.
     empty: Vec<KvCache>,
     kv: HashMap<SequenceId, Vec<KvCache>>,
@@ -35,7 +38,12 @@ impl MistralRs {
         };
         let copies_kv = empty.iter().all(|layer| matches!(layer, KvCache::Normal { .. }));
         let caps = Caps { max_batch: 1, kv_block_tokens: KV_BLOCK_TOKENS, kv_blocks, vocab_size, copies_kv };
-        Self { pipeline, caps, empty, kv: HashMap::new() }
+        Self { pipeline, caps, architecture: None, empty, kv: HashMap::new() }
+    }
+
+    /// Says how much arithmetic the model needs.
+    pub fn with_architecture(self, architecture: Option<Architecture>) -> Self {
+        Self { architecture, ..self }
     }
 
     fn forward(&mut self, work: &Work) -> Result<Logits, candle_core::Error> {
@@ -135,5 +143,13 @@ impl Backend for MistralRs {
 
     fn release(&mut self, sequence: SequenceId) {
         self.kv.remove(&sequence);
+    }
+
+    fn architecture(&self) -> Option<Architecture> {
+        self.architecture
+    }
+
+    fn measure_flops(&self) -> Option<f64> {
+        arithmetic::measure_flops(&Device::Cpu)
     }
 }

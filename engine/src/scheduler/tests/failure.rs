@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
+use crate::metrics::scheduler::SchedulerMetrics;
+use crate::metrics::steps::Steps;
 use crate::scheduler::request::Failure;
 use crate::scheduler::{MOST_PANICS, Scheduler};
 
@@ -79,7 +81,15 @@ fn the_queue_deadline_leaves_alone_what_has_run_and_was_preempted() {
 fn start(script: &str, limits: Limits, stall: Duration) -> (Scheduler, mpsc::Receiver<String>) {
     let (failed, failure) = mpsc::channel();
     let backend = Box::new(Scripted::new(script.parse().unwrap()));
-    let scheduler = Scheduler::start(limits, backend, Clock::start(), stall, move |error| failed.send(error).unwrap()).unwrap();
+    let scheduler = Scheduler::start(
+        limits,
+        backend,
+        Clock::start(),
+        stall,
+        Steps::new(SchedulerMetrics::default(), None, false),
+        move |error| failed.send(error).unwrap(),
+    )
+    .unwrap();
     (scheduler, failure)
 }
 

@@ -160,6 +160,7 @@ fn request(prompt: usize, max_tokens: u32) -> Request {
         stop_matchers: Vec::new(),
         priority: 0,
         recorder: None,
+        timer: None,
     }
 }
 
