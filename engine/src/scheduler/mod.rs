@@ -28,7 +28,7 @@ use crate::backend::{Backend, StepError};
 use crate::clock::Clock;
 use output::Output;
 use request::{Load, Refusal, Request, Update};
-use sequence::RequestId;
+use sequence::{RequestId, SoFar};
 use state::{Limits, State};
 
 /// Takes requests. A clone is another handle to the same scheduler.
@@ -108,6 +108,11 @@ impl Scheduler {
     /// How much there is to do.
     pub fn load(&self) -> Load {
         self.0.lock().state.load()
+    }
+
+    /// The journeys of the sequences that have not ended, so far: a copy, made while no step is planned.
+    pub fn journeys_so_far(&self) -> Vec<SoFar> {
+        self.0.lock().state.journeys_so_far(self.0.clock.now())
     }
 
     /// KV tokens that can be held, and that are held.

@@ -8,6 +8,7 @@ use sojourn_contract::journey::{AbortPhase, AbortReason, Detail, Outcome};
 use sojourn_engine::backend::scripted::{EOS, Script, Scripted};
 use sojourn_engine::clock::Clock;
 use sojourn_engine::http::{self, Api, Settings, Startup};
+use sojourn_engine::journeys::registry::Registry;
 use sojourn_engine::recorder::Sink;
 use sojourn_engine::scheduler::Scheduler;
 use sojourn_engine::scheduler::state::{Limits, Policy};
@@ -26,6 +27,9 @@ use tokio::task::JoinHandle;
 
 /// Longest wait for something that must happen.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// Journeys that are kept after their end.
+pub const HISTORY: usize = 8;
 
 /// Name of the served model.
 pub const MODEL: &str = "scripted";
@@ -81,12 +85,12 @@ impl Setup {
 
     pub async fn start(self) -> Engine {
         let (sink, journeys) = mpsc::unbounded_channel();
-        let tracing = match self.exporter {
-            Some(exporter) => Some(Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage() }),
-            None => {
-                self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default(), baggage: baggage() })
-            }
+        let (next, counts): (Arc<dyn Sink<RequestContext>>, Counts) = match self.exporter {
+            Some(exporter) => (exporter.clone(), exporter.counts().clone()),
+            None => (Arc::new(Collected(sink)), Counts::default()),
         };
+        let registry = self.tracing.then(|| Arc::new(Registry::new(HISTORY, next)));
+        let tracing = registry.clone().map(|registry| Tracing { sink: registry, counts, baggage: baggage() });
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));
         let scheduler = Scheduler::start(self.limits, backend, clock, drop::<String>).unwrap();
@@ -109,7 +113,7 @@ impl Setup {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(http::serve(listener, api.clone(), async { drop(stopped.await) }));
-        Engine { address, api, scheduler, startup, journeys, stop: Some(stop), server }
+        Engine { address, api, scheduler, startup, registry, journeys, stop: Some(stop), server }
     }
 }
 
@@ -127,6 +131,8 @@ pub struct Engine {
     pub api: Arc<Api>,
     pub scheduler: Scheduler,
     pub startup: watch::Sender<Startup>,
+    /// What the admin port looks at; `None` with tracing off.
+    pub registry: Option<Arc<Registry>>,
     journeys: mpsc::UnboundedReceiver<(Journey, RequestContext)>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
