@@ -110,14 +110,14 @@ fn folder() -> PathBuf {
 }
 
 fn screenshot(url: &str, name: &str) {
-    for (scheme, dark) in [("light", "0"), ("dark", "1")] {
+    // Chromium's own numbers for the preference of the page's reader.
+    for (scheme, preference) in [("dark", 0), ("light", 1)] {
         let file = folder().join(format!("{name}-{scheme}.png"));
         std::fs::remove_file(&file).ok();
         let flags = [
             format!("--screenshot={}", file.display()),
             "--window-size=1360,860".to_owned(),
-            // Chromium's own name for the preference of the page's reader.
-            format!("--blink-settings=preferredColorScheme={}", 1 - dark.parse::<i32>().unwrap()),
+            format!("--blink-settings=preferredColorScheme={preference}"),
         ];
         chromium(url, &flags.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(std::fs::metadata(&file).is_ok_and(|file| file.len() > 10_000), "{}", file.display());
@@ -128,10 +128,12 @@ fn screenshot(url: &str, name: &str) {
 fn the_pages_show_journeys_as_they_run_and_as_they_ended() {
     let engine = Engine::start();
     let answered = ["chat-7f3a", "chat-81c0"].map(|id| engine.complete(id, "Why is the sky blue?", 60));
-    answered.map(read);
+    answered.into_iter().for_each(|answer| drop(read(answer)));
     read(engine.complete("summarise-2210", "[fail] a long text", 40));
     read(engine.complete("too-long-19", "hello", 100_000));
-    drop(engine.complete("impatient-04", "Tell me a story about a fox.", 300));
+    let impatient = engine.complete("impatient-04", "Tell me a story about a fox.", 300);
+    wait_until("the impatient client's tokens come", || engine.list().contains(r#""phase":"decode""#));
+    drop(impatient);
     read(request(engine.admin, "POST", "/canary", "", ""));
     // Seven long ones for four places and too few blocks: some wait, and some are evicted.
     let running: Vec<_> =

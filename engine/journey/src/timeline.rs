@@ -105,7 +105,7 @@ pub(crate) enum State {
 /// The states that the events of a sequence begin, one after the other.
 pub(crate) fn states(core: &[CoreRecord]) -> impl Iterator<Item = (Stamp, State)> {
     let mut decoding = false;
-    core.iter().flat_map(move |record| {
+    core.iter().enumerate().flat_map(move |(index, record)| {
         decoding |= record.event == CoreEvent::FirstToken;
         let running = State::In(if decoding { Bottleneck::Decode } else { Bottleneck::Prefill });
         let (state, then) = match record.event {
@@ -115,6 +115,9 @@ pub(crate) fn states(core: &[CoreRecord]) -> impl Iterator<Item = (Stamp, State)
             CoreEvent::Finished(_) => (State::After, None),
             CoreEvent::Omitted(omitted) => summed_up(record.at, &omitted, running),
         };
+        // The rounding of a sum must not carry it beyond what comes next.
+        let next = core.get(index + 1).map(|next| next.at);
+        let then = then.map(|(at, state)| (next.filter(|next| next.monotonic < at.monotonic).unwrap_or(at), state));
         std::iter::once((record.at, state)).chain(then)
     })
 }

@@ -90,7 +90,7 @@ impl Listing {
     /// Journeys on a page that does not say how many it wants.
     const LIMIT: usize = 200;
 
-    fn new(view: &View, wanted: &Wanted) -> Result<Self, Response> {
+    fn new(view: &View, wanted: &Wanted) -> Result<Self, String> {
         let filter = match wanted.filter.as_deref() {
             None => Filter::All,
             Some(name) => Filter::named(name).ok_or_else(|| unknown_filter(name))?,
@@ -119,7 +119,7 @@ async fn list_page(State(admin): State<Arc<Admin>>, Query(wanted): Query<Wanted>
     let Some(view) = &admin.view else { return list::tracing_is_off().into_response() };
     match Listing::new(view, &wanted) {
         Ok(listing) => list::page(&listing, view.history(), admin.model()).into_response(),
-        Err(refusal) => refusal,
+        Err(refusal) => (StatusCode::BAD_REQUEST, refusal).into_response(),
     }
 }
 
@@ -127,7 +127,7 @@ async fn list_json(State(admin): State<Arc<Admin>>, Query(wanted): Query<Wanted>
     let Some(view) = &admin.view else { return no_journeys() };
     let listing = match Listing::new(view, &wanted) {
         Ok(listing) => listing,
-        Err(refusal) => return refusal,
+        Err(refusal) => return (StatusCode::BAD_REQUEST, refusal).into_response(),
     };
     let journeys: Vec<&Summary> = listing.shown().collect();
     axum::Json(json!({
@@ -167,9 +167,8 @@ impl Admin {
     }
 }
 
-fn unknown_filter(name: &str) -> Response {
-    let known = Filter::ALL.map(Filter::as_str).join(", ");
-    (StatusCode::BAD_REQUEST, format!("filter={name} is not one of: {known}\n")).into_response()
+fn unknown_filter(name: &str) -> String {
+    format!("filter={name} is not one of: {}\n", Filter::ALL.map(Filter::as_str).join(", "))
 }
 
 fn no_journeys() -> Response {
