@@ -13,9 +13,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use crate::admin::{self, Admin};
 use crate::cli::{Device, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
+use crate::journeys::registry::Registry;
+use crate::journeys::view::View;
 use crate::loading::{self, Loading};
 use crate::metrics::Metrics;
 use crate::metrics::mfu::{Mfu, Peak, PeakSource};
@@ -53,10 +56,21 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     });
     let slot = ServedSlot::default();
     let baggage = arguments.telemetry.journey_baggage.clone();
-    let tracing =
-        exporter.clone().map(|exporter| Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage.into() });
+    let history = arguments.telemetry.journey_history;
+    let registry = exporter.clone().map(|exporter| Arc::new(Registry::new(history, exporter)));
+    let traced = exporter.as_ref().zip(registry.clone());
+    let tracing = traced.map(|(exporter, registry)| Tracing {
+        counts: exporter.counts().clone(),
+        sink: registry,
+        baggage: baggage.into(),
+    });
     let api = Api::new(slot.clone(), clock, tracing, http_settings(&arguments), progress);
     let metrics = api.metrics.clone();
+    let view = registry.map(|registry| View::new(registry, slot.clone(), clock, resource_attributes()));
+    let admin = match arguments.telemetry.admin_port {
+        0 => None,
+        port => admin::start(port, Admin { api: api.clone(), view }).await,
+    };
 
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(http::serve(listener, api, async {
@@ -70,6 +84,9 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     drop(stop);
     if server.await.is_err() {
         tracing::error!("the HTTP server panicked");
+    }
+    if let Some(admin) = admin {
+        admin.abort();
     }
     if let Some(exporter) = exporter {
         exporter.shutdown(FLUSH_TIMEOUT).await;
@@ -189,6 +206,12 @@ fn start_tracing(arguments: &Serve) -> Result<Option<Arc<Exporter>>, Termination
     let exporter = settings::Settings::read(telemetry.otlp_traces_endpoint.as_deref(), env)
         .and_then(|settings| Exporter::start(settings, resource::resource(env), telemetry.journey_detail));
     exporter.map(Some).map_err(|error| invalid(error.to_string()))
+}
+
+/// Who the spans on the admin port come from: the same as those that are exported.
+fn resource_attributes() -> Attributes {
+    let resource = resource::resource(|name| std::env::var(name).ok());
+    resource.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Termination> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sojourn_contract::{env, flag, port};
 
+use crate::journeys::filter::Filter;
 use crate::model::Source;
 use crate::scheduler::state::Policy;
 
@@ -28,6 +29,31 @@ pub enum Command {
     Check(TraceFile),
     /// Draw the journeys in a trace: OTLP JSON, or Jaeger's answer.
     Draw(Draw),
+    /// List the journeys in flight and the last that ended in a running engine, or draw one.
+    Journeys(Journeys),
+}
+
+/// The journeys of a running engine.
+#[derive(Debug, Args)]
+pub struct Journeys {
+    /// A request id, trace id or span id: draws this one.
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// The engine's admin port.
+    #[arg(long, default_value = "http://127.0.0.1:8001", value_name = "URL")]
+    pub url: String,
+    /// Which journeys.
+    #[arg(long, value_enum, default_value_t = Filter::All)]
+    pub filter: Filter,
+    /// How many at most.
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    pub limit: usize,
+    /// Goes on as journeys end.
+    #[arg(long, conflicts_with = "id")]
+    pub follow: bool,
+    /// Form of the lines or the drawing.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 /// A trace to read.
@@ -43,6 +69,14 @@ pub struct Draw {
     /// The trace.
     #[command(flatten)]
     pub trace: TraceFile,
+    /// Its form.
+    #[command(flatten)]
+    pub form: Form,
+}
+
+/// The form of what is drawn.
+#[derive(Debug, Args)]
+pub struct Form {
     /// Columns of the drawing.
     #[arg(long, default_value_t = 110)]
     pub width: usize,
@@ -167,6 +201,12 @@ pub struct Telemetry {
     /// Whether phases are spans of their own.
     #[arg(long = flag::JOURNEY_DETAIL, default_value = "Phases", value_parser = detail, value_name = "Phases|Journey")]
     pub journey_detail: sojourn_contract::journey::Detail,
+    /// Port of the pages that show journeys, on 127.0.0.1 alone; 0 turns them off.
+    #[arg(long = flag::ADMIN_PORT, default_value_t = port::ADMIN)]
+    pub admin_port: u16,
+    /// Journeys that these pages keep after their end.
+    #[arg(long = flag::JOURNEY_HISTORY, default_value_t = 512, value_name = "COUNT")]
+    pub journey_history: usize,
     /// W3C baggage members that are copied to the journey, comma-separated.
     #[arg(long = flag::JOURNEY_BAGGAGE, value_delimiter = ',', value_name = "NAME,...")]
     pub journey_baggage: Vec<String>,

@@ -7,8 +7,10 @@
 //! ```
 //! The API layer ([`http`]) validates, templates and tokenizes with the model's [`text`] side, hands the request to the
 //! [`scheduler`], which steps a [`backend`]. Both write the request's journey down in a [`recorder`], which passes it on to
-//! [`telemetry`] when it is complete, and count in [`metrics`]. [`app`] puts the parts together.
+//! [`telemetry`] when it is complete, and count in [`metrics`]. On the way there it is seen by [`journeys`], which the [`admin`]
+//! port shows. [`app`] puts the parts together.
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod cli;
@@ -16,6 +18,7 @@ pub mod clock;
 pub mod cpu;
 pub mod exit;
 pub mod http;
+pub mod journeys;
 pub mod loading;
 pub mod logging;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! `sojourn-engine`: serve a model, check a trace, draw a trace.
+//! `sojourn-engine`: serve a model, check a trace, draw a trace, look at the journeys of a running engine.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use sojourn_contract::exit::{Reason, Termination};
-use sojourn_engine::cli::{Cli, Command, Draw, Serve, When};
+use sojourn_engine::cli::{Cli, Command, Draw, Form, Journeys, Serve, When};
 use sojourn_engine::clock::Clock;
+use sojourn_engine::journeys::terminal::{self, Wanted};
 use sojourn_engine::{app, cpu, exit, logging};
 use sojourn_journey::check::check;
 use sojourn_journey::draw::{Style, draw};
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve(*arguments, clock),
         Command::Check(trace) => report(check_file(&trace.file)),
         Command::Draw(arguments) => report(draw_file(&arguments)),
+        Command::Journeys(arguments) => report(show_journeys(arguments)),
     }
 }
 
@@ -82,14 +84,27 @@ fn check_file(path: &Path) -> anyhow::Result<bool> {
 }
 
 fn draw_file(arguments: &Draw) -> anyhow::Result<bool> {
-    let color = match arguments.color {
+    let style = style(&arguments.form);
+    for trace in read(&arguments.trace.file)? {
+        print!("{}", draw(&trace, style));
+    }
+    Ok(true)
+}
+
+fn style(form: &Form) -> Style {
+    let color = match form.color {
         When::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         When::Always => true,
         When::Never => false,
     };
-    for trace in read(&arguments.trace.file)? {
-        print!("{}", draw(&trace, Style { width: arguments.width, color }));
-    }
+    Style { width: form.width, color }
+}
+
+fn show_journeys(arguments: Journeys) -> anyhow::Result<bool> {
+    let style = style(&arguments.form);
+    let Journeys { id, url, filter, limit, follow, .. } = arguments;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(terminal::show(&Wanted { url, filter, limit, follow, id }, style))?;
     Ok(true)
 }
 

@@ -10,6 +10,12 @@ use sojourn_journey::record::{ApiEvent, ApiRecord, CoreRecord, Journey, Stamp};
 pub trait Sink<C>: Send + Sync {
     /// Takes a journey with what the API layer knows of its trace.
     fn complete(&self, journey: Journey, context: C);
+
+    /// Hears of a journey that begins.
+    fn began(&self, recorder: &Arc<Recorder>) {
+        // Most wait for the end.
+        let _ = recorder;
+    }
 }
 
 /// Everything besides events that the export needs to know of a request.
@@ -17,6 +23,7 @@ pub use crate::telemetry::context::RequestContext;
 
 /// One request's journey in the making.
 pub struct Recorder {
+    span_id: u64,
     state: Mutex<Option<State>>,
     sink: Arc<dyn Sink<RequestContext>>,
 }
@@ -32,7 +39,22 @@ struct State {
 impl Recorder {
     /// Begins a journey that has no events yet.
     pub fn begin(journey: Journey, context: RequestContext, sink: Arc<dyn Sink<RequestContext>>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(Some(State { journey, context, pending: 0, api_done: false })), sink })
+        let span_id = context.span_id;
+        let state = Mutex::new(Some(State { journey, context, pending: 0, api_done: false }));
+        let recorder = Arc::new(Self { span_id, state, sink });
+        recorder.sink.began(&recorder);
+        recorder
+    }
+
+    /// The id of `llm_request`, which no other request has.
+    pub fn span_id(&self) -> u64 {
+        self.span_id
+    }
+
+    /// What there is so far, without the sequences that the core still has; `None` when it has been handed over.
+    pub fn so_far(&self) -> Option<(Journey, RequestContext)> {
+        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().map(|state| (state.journey.clone(), state.context.clone()))
     }
 
     /// Adds an event of the API layer. `Departed` and `Aborted` end that side; what comes after them is ignored.

@@ -80,6 +80,10 @@ pub const TIME_IN_MODEL_DECODE: &str = "gen_ai.latency.time_in_model_decode";
 /// Index of the sequence, on `llm_core`.
 pub const SEQUENCE_INDEX: &str = "journey.sequence_index";
 
+/// Preemptions and resumptions of the sequence that were too many to be events of its span; on `llm_core` and its phases,
+/// absent without one. The facts count them all the same.
+pub const DROPPED_EVENTS: &str = "journey.dropped_events";
+
 /// Bytes of the model's files, on the stage of `engine_startup` that reads them.
 pub const STARTUP_BYTES: &str = "startup.bytes";
 

@@ -25,6 +25,10 @@ flags! {
     ENABLE_LOGGING_ITERATION_DETAILS = "enable-logging-iteration-details",
     /// `Phases` or `Journey`.
     JOURNEY_DETAIL = "journey-detail",
+    /// Port of the admin pages on 127.0.0.1; 0 turns them off.
+    ADMIN_PORT = "admin-port",
+    /// Journeys that are kept for the admin pages after their end.
+    JOURNEY_HISTORY = "journey-history",
     /// W3C baggage members that are copied to the journey, comma-separated.
     JOURNEY_BAGGAGE = "journey-baggage",
 

@@ -32,5 +32,11 @@ pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 /// OpenAI's list of models.
 pub const MODELS_API: &str = "/v1/models";
+/// Journeys in flight and those that ended last, on the engine's admin port.
+pub const JOURNEYS: &str = "/journeys";
+/// The same as JSON.
+pub const JOURNEYS_JSON: &str = "/journeys.json";
+/// Sends a canary through the engine, on the engine's admin port.
+pub const CANARY: &str = "/canary";
 /// Version of the engine.
 pub const VERSION: &str = "/version";

@@ -12,14 +12,18 @@ const WORTH_A_WORD: f64 = 0.05;
 /// Where the time went, for people: the largest part first, then the others that matter, then why it did not get its answer.
 /// A journey that is still on its way is told as of its last event.
 pub fn sentence(journey: &Journey) -> String {
-    let facts = journey.facts();
+    sentence_by(journey, &journey.facts())
+}
+
+/// The same with the facts of another moment.
+pub fn sentence_by(journey: &Journey, facts: &Facts) -> String {
     if journey.cores.is_empty() && facts.outcome.is_some_and(|outcome| outcome != Outcome::Ok) {
-        return capitalised(&format!("{} after {}{}", ending(&facts), duration(facts.duration), error(journey))) + ".";
+        return capitalised(&format!("{} after {}{}", ending(facts), duration(facts.duration), error(journey))) + ".";
     }
     let largest = facts.bottleneck;
     let share = if facts.duration > 0.0 { 100.0 * facts.seconds_in(largest) / facts.duration } else { 100.0 };
     let so_far = if facts.outcome.is_none() { " so far" } else { "" };
-    let mut sentence = format!("{share:.0} % of {}{so_far} was {}", duration(facts.duration), doing(largest, journey, &facts));
+    let mut sentence = format!("{share:.0} % of {}{so_far} was {}", duration(facts.duration), doing(largest, journey, facts));
 
     let matters = |part: &Bottleneck| {
         let was_preempted = *part == Bottleneck::Preempted && facts.num_preemptions > 0;
@@ -30,10 +34,10 @@ pub fn sentence(journey: &Journey) -> String {
         let verb = if index == 0 { "; " } else { ", " };
         let went = if index == 0 { "went to" } else { "to" };
         let spent = duration(facts.seconds_in(part));
-        sentence.push_str(&format!("{verb}{spent} {went} {}", doing(part, journey, &facts)));
+        sentence.push_str(&format!("{verb}{spent} {went} {}", doing(part, journey, facts)));
     }
     if facts.abort_reason.is_some() {
-        sentence.push_str(&format!("; then {}{}", ending(&facts), error(journey)));
+        sentence.push_str(&format!("; then {}{}", ending(facts), error(journey)));
     }
     sentence + "."
 }

@@ -5,7 +5,10 @@ mod block;
 mod event;
 mod paint;
 
-use sojourn_contract::journey::ENGINE_STARTUP;
+use sojourn_contract::journey::{Bottleneck, ENGINE_STARTUP};
+
+pub use axis::ticks;
+pub use event::{name_of, said_by};
 
 use crate::recover;
 use crate::trace::{Attributes, Event, Span, Status, Text, Trace, Value};
@@ -52,6 +55,18 @@ pub fn draw(trace: &Trace, style: Style) -> String {
     text
 }
 
+/// Stretches of time that follow each other, seconds each, as one bar of `style.width` cells.
+pub fn bar(parts: &[(Bottleneck, f64)], style: Style) -> String {
+    let mut from = 0;
+    let mut stretches = Vec::new();
+    for (part, seconds) in parts {
+        let to = from + (seconds.max(0.0) * 1e9) as u64;
+        stretches.push(axis::Stretch { from, to, fill: paint::Fill::Part(*part) });
+        from = to;
+    }
+    axis::Axis::new(0, from, style.width.max(1)).bar(&stretches, style)
+}
+
 /// The trace without control characters: what others wrote must not move the cursor or break the lines.
 fn printable(trace: &Trace) -> Trace {
     let event = |event: &Event| Event {
@@ -84,6 +99,11 @@ fn attributes(attributes: &Attributes) -> Attributes {
 }
 
 fn text(text: &str) -> Text {
+    Text::Owned(printable_text(text))
+}
+
+/// A text that others wrote, without control characters.
+pub fn printable_text(text: &str) -> String {
     let printable = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
-    Text::Owned(text.chars().map(printable).collect())
+    text.chars().map(printable).collect()
 }

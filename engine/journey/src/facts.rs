@@ -146,19 +146,28 @@ impl Journey {
     }
 
     fn preempt_reasons(&self) -> Vec<PreemptReason> {
-        let seen =
-            |reason: &PreemptReason| self.cores.iter().flatten().any(|record| record.event == CoreEvent::Preempted(*reason));
+        let has = |record: &CoreRecord, reason: PreemptReason| match record.event {
+            CoreEvent::Preempted(of) => of == reason,
+            CoreEvent::Omitted(omitted) => omitted.reasons[reason as usize],
+            _ => false,
+        };
+        let seen = |reason: &PreemptReason| self.cores.iter().flatten().any(|record| has(record, *reason));
         PreemptReason::ALL.iter().copied().filter(seen).collect()
     }
 
     fn count_preemptions(&self) -> u32 {
-        let preempted = |record: &&CoreRecord| matches!(record.event, CoreEvent::Preempted(_));
-        self.cores.iter().flatten().filter(preempted).map(|_| 1).sum()
+        let preemptions = |record: &CoreRecord| match record.event {
+            CoreEvent::Preempted(_) => 1,
+            CoreEvent::Omitted(omitted) => omitted.preemptions,
+            _ => 0,
+        };
+        self.cores.iter().flatten().map(preemptions).fold(0, u32::saturating_add)
     }
 
     fn recomputed_tokens(&self) -> u32 {
         let recomputed = |record: &CoreRecord| match record.event {
             CoreEvent::Scheduled { recomputed_tokens, .. } => recomputed_tokens,
+            CoreEvent::Omitted(omitted) => omitted.recomputed_tokens,
             _ => 0,
         };
         self.cores.iter().flatten().map(recomputed).fold(0, u32::saturating_add)
@@ -178,10 +187,12 @@ pub fn abort_phase(part: Bottleneck) -> AbortPhase {
 
 /// Where a sequence was when it was aborted or failed, or when the request ended; out of the core if it had finished well.
 fn state_when_given_up(core: &[CoreRecord], end: Stamp) -> State {
+    let is_given_up =
+        |record: &CoreRecord| matches!(record.event, CoreEvent::Finished(FinishStatus::Aborted | FinishStatus::Error));
+    let given_up = core.last().is_some_and(is_given_up);
     let mut before = State::Before;
-    for (record, (at, state)) in core.iter().zip(timeline::states(core)) {
-        let gave_up = matches!(record.event, CoreEvent::Finished(FinishStatus::Aborted | FinishStatus::Error));
-        if gave_up || at.monotonic > end.monotonic {
+    for (at, state) in timeline::states(core) {
+        if (given_up && state == State::After) || at.monotonic > end.monotonic {
             return before;
         }
         before = state;

@@ -1,7 +1,7 @@
 //! A request's journey as data.
 //!
 //! ```text
-//! record ──> timeline ──> facts ──> spans ──> (the engine exports them)
+//! record, log ──> timeline ──> facts ──> spans ──> (the engine exports them)
 //!                                               │
 //!              draw <── recover <── trace <── read: OTLP JSON, Jaeger's and Tempo's answers
 //!                          └──────> check
@@ -15,6 +15,8 @@
 
 // In reading order.
 pub mod record;
+
+pub mod log;
 
 pub mod timeline;
 
@@ -36,4 +38,4 @@ pub mod account;
 
 pub mod draw;
 
-mod quantity;
+pub mod quantity;

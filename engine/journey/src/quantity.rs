@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// A duration with as many digits as say something.
-pub(crate) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let millis = seconds * 1e3;
     if seconds == 0.0 {
         "0 ms".to_owned()
@@ -19,12 +19,12 @@ pub(crate) fn duration(seconds: f64) -> String {
 }
 
 /// A count with its noun.
-pub(crate) fn count(number: u64, noun: &str) -> String {
+pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A number with one decimal where it matters.
-pub(crate) fn rate(per_second: f64) -> String {
+pub fn rate(per_second: f64) -> String {
     if per_second < 9.95 { format!("{per_second:.1}") } else { format!("{per_second:.0}") }
 }
 

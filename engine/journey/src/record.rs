@@ -91,6 +91,28 @@ pub enum CoreEvent {
     Preempted(PreemptReason),
     /// Left the scheduler.
     Finished(FinishStatus),
+    /// Preemptions and resumptions that were too many to keep, from here to the next record.
+    Omitted(Omitted),
+}
+
+/// What preemptions and resumptions that were not kept came to. The first of them is a preemption, and no first token lies
+/// between them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Omitted {
+    /// Events that were left out.
+    pub events: u32,
+    /// Preemptions among them.
+    pub preemptions: u32,
+    /// Which reasons these had, in the order of [`PreemptReason::ALL`].
+    pub reasons: [bool; PreemptReason::ALL.len()],
+    /// Tokens that were computed again.
+    pub recomputed_tokens: u32,
+    /// Nanoseconds evicted and waiting.
+    pub preempted_nanos: u64,
+    /// Nanoseconds in the running set.
+    pub running_nanos: u64,
+    /// The sequence was in the running set at the end.
+    pub resumed: bool,
 }
 
 /// A whole journey: complete when its last API event is `Departed` or `Aborted`.

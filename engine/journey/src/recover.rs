@@ -33,6 +33,13 @@ pub struct FoundCore<'a> {
     pub phases: Vec<&'a Span>,
 }
 
+impl FoundCore<'_> {
+    /// Events were left out because there were too many. Not every backend keeps the span's own count.
+    pub fn lacks_events(&self) -> bool {
+        self.span.dropped_events > 0 || self.span.attributes.int(attribute::DROPPED_EVENTS) > Some(0)
+    }
+}
+
 /// The journeys of a trace, by their arrival.
 pub fn journeys(trace: &Trace) -> Vec<Found<'_>> {
     let requests = trace.spans.iter().filter(|span| span.name == LLM_REQUEST);

@@ -9,10 +9,6 @@ use crate::record::{ApiEvent, ApiRecord, CoreEvent, CoreRecord, Journey, Stamp};
 use crate::timeline::{self, Segment};
 use crate::trace::{Attributes, Event, Span, SpanKind, Status, Value};
 
-/// Preemptions of one sequence that are written out, with the RESUMEs that follow them; later ones are counted in
-/// [`Span::dropped_events`]. With the events that occur once this stays below OpenTelemetry's default of 128 a span.
-pub const MAX_PREEMPTIONS: usize = 60;
-
 /// What the spans of a journey carry beside the journey.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
@@ -41,19 +37,22 @@ pub fn describe(journey: &Journey, frame: &Frame, mut next_id: impl FnMut() -> u
     for (index, core) in journey.cores.iter().enumerate() {
         let mut attributes = common.clone();
         attributes.push(attribute::SEQUENCE_INDEX, Value::Int(index as i64));
+        let dropped_events = omitted_events(core);
+        if dropped_events > 0 {
+            attributes.push(attribute::DROPPED_EVENTS, Value::Int(dropped_events.into()));
+        }
         let span = Span {
             span_id: next_id(),
             parent_span_id: Some(frame.span_id),
             status: status(journey),
+            dropped_events,
             ..core_span(core, frame, attributes)
         };
         let phases = match frame.detail {
-            Detail::Phases => timeline::of_sequence(core),
+            Detail::Phases => timeline::of_sequence_where_known(core),
             Detail::Journey => Vec::new(),
         };
-        // Two segments a preemption, and the three before the first.
-        let written = phases.iter().take(2 * MAX_PREEMPTIONS + 3);
-        let phases: Vec<Span> = written.map(|phase| Span { span_id: next_id(), ..phase_span(phase, &span) }).collect();
+        let phases: Vec<Span> = phases.iter().map(|phase| Span { span_id: next_id(), ..phase_span(phase, &span) }).collect();
         spans.push(span);
         spans.extend(phases);
     }
@@ -91,7 +90,6 @@ fn request_span(journey: &Journey, frame: &Frame, common: &Attributes) -> Span {
 }
 
 fn core_span(core: &[CoreRecord], frame: &Frame, attributes: Attributes) -> Span {
-    let written = without_excess(core);
     Span {
         trace_id: frame.trace_id,
         trace_state: frame.trace_state.clone(),
@@ -101,8 +99,7 @@ fn core_span(core: &[CoreRecord], frame: &Frame, attributes: Attributes) -> Span
         start_unix_nanos: nanos(core.first().map(|record| record.at)),
         end_unix_nanos: nanos(core.last().map(|record| record.at)),
         attributes,
-        dropped_events: u32::try_from(core.len() - written.len()).unwrap_or(u32::MAX),
-        events: written.into_iter().map(core_event).collect(),
+        events: core.iter().filter_map(core_event).collect(),
         ..Span::default()
     }
 }
@@ -122,21 +119,13 @@ fn phase_span(phase: &Segment, core: &Span) -> Span {
     }
 }
 
-/// The events of a sequence without the preemptions beyond [`MAX_PREEMPTIONS`]; what occurs once always stays.
-fn without_excess(core: &[CoreRecord]) -> Vec<&CoreRecord> {
-    let mut preemptions = 0;
-    let stays = |record: &&CoreRecord| {
-        let repeats = match record.event {
-            CoreEvent::Preempted(_) => {
-                preemptions += 1;
-                true
-            }
-            CoreEvent::Scheduled { kind, .. } => kind == ScheduleKind::Resume,
-            _ => false,
-        };
-        !repeats || preemptions <= MAX_PREEMPTIONS
+/// How many events of a sequence were too many to keep; they are counted on its span, and in its [`Span::dropped_events`].
+fn omitted_events(core: &[CoreRecord]) -> u32 {
+    let omitted = |record: &CoreRecord| match record.event {
+        CoreEvent::Omitted(omitted) => omitted.events,
+        _ => 0,
     };
-    core.iter().filter(stays).collect()
+    core.iter().map(omitted).fold(0, u32::saturating_add)
 }
 
 /// Error when the fault is ours, with what ABORTED says; a rejection or an abort is not one (semantic conventions for servers).
@@ -168,7 +157,7 @@ fn api_event(record: &ApiRecord) -> Event {
     Event { name: name.into(), unix_nanos: record.at.unix_nanos, attributes }
 }
 
-fn core_event(record: &CoreRecord) -> Event {
+fn core_event(record: &CoreRecord) -> Option<Event> {
     let progress = &record.progress;
     let mut attributes: Attributes = [
         (attribute::TS_MONOTONIC, Value::Float(record.at.monotonic)),
@@ -201,8 +190,9 @@ fn core_event(record: &CoreRecord) -> Event {
             attributes.push(attribute::FINISH_STATUS, status.as_str());
             event::FINISHED
         }
+        CoreEvent::Omitted(_) => return None,
     };
-    Event { name: name.into(), unix_nanos: record.at.unix_nanos, attributes }
+    Some(Event { name: name.into(), unix_nanos: record.at.unix_nanos, attributes })
 }
 
 fn nanos(stamp: Option<Stamp>) -> u64 {

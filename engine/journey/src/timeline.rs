@@ -2,7 +2,7 @@
 
 use sojourn_contract::journey::Bottleneck;
 
-use crate::record::{ApiEvent, CoreEvent, CoreRecord, Journey, Stamp};
+use crate::record::{ApiEvent, CoreEvent, CoreRecord, Journey, Omitted, Stamp};
 
 /// A stretch of time in one part, never empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,6 +72,20 @@ pub fn of_sequence(core: &[CoreRecord]) -> Vec<Segment> {
     states.windows(2).filter_map(stretch).collect()
 }
 
+/// The same without what was left out of the record, whose sums are known and whose places are not.
+pub fn of_sequence_where_known(core: &[CoreRecord]) -> Vec<Segment> {
+    let gaps: Vec<(f64, f64)> = core
+        .windows(2)
+        .filter(|pair| matches!(pair[0].event, CoreEvent::Omitted(_)))
+        .map(|pair| (pair[0].at.monotonic, pair[1].at.monotonic))
+        .collect();
+    let is_known = |segment: &Segment| {
+        let (from, to) = (segment.from.monotonic, segment.to.monotonic);
+        !gaps.iter().any(|(start, end)| (*start..*end).contains(&from) && to <= *end)
+    };
+    of_sequence(core).into_iter().filter(is_known).collect()
+}
+
 /// All the time that `segments` spend in `part`, seconds.
 pub fn seconds_in(segments: &[Segment], part: Bottleneck) -> f64 {
     segments.iter().filter(|segment| segment.part == part).map(Segment::seconds).sum()
@@ -104,25 +118,49 @@ impl Course {
 
     /// Takes the next event; gives the state that it begins.
     pub fn take(&mut self, event: &CoreEvent) -> State {
+        self.decoding |= *event == CoreEvent::FirstToken;
         self.state = match event {
             CoreEvent::Queued => State::In(Bottleneck::Queue),
-            CoreEvent::Scheduled { .. } if self.decoding => State::In(Bottleneck::Decode),
-            CoreEvent::Scheduled { .. } => State::In(Bottleneck::Prefill),
-            CoreEvent::FirstToken => {
-                self.decoding = true;
-                State::In(Bottleneck::Decode)
-            }
-            CoreEvent::Preempted(_) => State::In(Bottleneck::Preempted),
+            CoreEvent::Scheduled { .. } | CoreEvent::FirstToken => self.running(),
+            CoreEvent::Omitted(omitted) if omitted.resumed => self.running(),
+            CoreEvent::Preempted(_) | CoreEvent::Omitted(_) => State::In(Bottleneck::Preempted),
             CoreEvent::Finished(_) => State::After,
         };
         self.state
     }
+
+    fn running(&self) -> State {
+        State::In(if self.decoding { Bottleneck::Decode } else { Bottleneck::Prefill })
+    }
 }
 
-/// The state that each event of a sequence begins.
+/// The states that the events of a sequence begin, one after the other.
 pub(crate) fn states(core: &[CoreRecord]) -> impl Iterator<Item = (Stamp, State)> {
     let mut course = Course::default();
-    core.iter().map(move |record| (record.at, course.take(&record.event)))
+    core.iter().enumerate().flat_map(move |(index, record)| {
+        let state = course.take(&record.event);
+        let (state, then) = match &record.event {
+            CoreEvent::Omitted(omitted) => summed_up(record.at, omitted, course.running()),
+            _ => (state, None),
+        };
+        // The rounding of a sum must not carry it beyond what comes next.
+        let next = core.get(index + 1).map(|next| next.at);
+        let then = then.map(|(at, state)| (next.filter(|next| next.monotonic < at.monotonic).unwrap_or(at), state));
+        std::iter::once((record.at, state)).chain(then)
+    })
+}
+
+/// What was left out, as two stretches: where the sequence was at the end comes last.
+fn summed_up(at: Stamp, omitted: &Omitted, running: State) -> (State, Option<(Stamp, State)>) {
+    let preempted = State::In(Bottleneck::Preempted);
+    match omitted.resumed {
+        true => (preempted, Some((later(at, omitted.preempted_nanos), running))),
+        false => (running, Some((later(at, omitted.running_nanos), preempted))),
+    }
+}
+
+fn later(at: Stamp, nanos: u64) -> Stamp {
+    Stamp { unix_nanos: at.unix_nanos.saturating_add(nanos), monotonic: at.monotonic + nanos as f64 / 1e9 }
 }
 
 /// The part that a request is in, from where its sequences are: in the API before any of them was in the core.

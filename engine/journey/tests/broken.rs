@@ -7,6 +7,7 @@ use sojourn_contract::event::*;
 use sojourn_contract::journey::{Detail, LLM_CORE};
 use sojourn_journey::check::check;
 use sojourn_journey::check::rule::Rule;
+use sojourn_journey::log::CoreLog;
 use sojourn_journey::read::otlp;
 use sojourn_journey::trace::{SpanKind, Status, Trace, Value};
 
@@ -38,6 +39,17 @@ fn disconnected() -> Trace {
 
 fn failed() -> Trace {
     journeys::trace(&journeys::failed(), Detail::Phases, Some(500))
+}
+
+/// Evicted more often than is written out.
+fn repeats() -> Trace {
+    let mut journey = journeys::preempted();
+    for core in &mut journey.cores {
+        let mut log = CoreLog::with_bound(0);
+        core.iter().for_each(|record| log.push(*record));
+        *core = log.into_records();
+    }
+    journeys::trace(&journey, Detail::Phases, Some(200))
 }
 
 fn startup() -> Trace {
@@ -241,6 +253,16 @@ const BROKEN: &[Broken] = &[
     }),
     (Rule::PreemptionFacts, "other tokens than the event's", good, |trace| {
         set_fact(trace, JOURNEY_RECOMPUTED_TOKENS, Value::Int(16));
+    }),
+    (Rule::PreemptionFacts, "preemptions that were left out are not counted", repeats, |trace| {
+        set_fact(trace, JOURNEY_NUM_PREEMPTIONS, Value::Int(0));
+    }),
+    (Rule::PreemptionCount, "nothing was left out, but there are too few preemptions", repeats, |trace| {
+        second(trace).dropped_events = 0;
+        remove(&mut second(trace).attributes, DROPPED_EVENTS);
+    }),
+    (Rule::DurationsFollowEvents, "the first token came earlier, and events were left out", repeats, |trace| {
+        add_to_fact(trace, TIME_TO_FIRST_TOKEN, -0.02);
     }),
     (Rule::AbsentFacts, "time to a token that never came", failed, |trace| {
         set_fact(trace, TIME_TO_FIRST_TOKEN, Value::Float(0.05));

@@ -5,8 +5,8 @@ mod journeys;
 use sojourn_contract::attribute;
 use sojourn_contract::journey::{AbortPhase, Bottleneck, Detail, FinishStatus, Outcome, PreemptReason};
 use sojourn_journey::check::check;
+use sojourn_journey::log::{CoreLog, MAX_PREEMPTIONS};
 use sojourn_journey::record::{ApiEvent, CoreEvent, Journey};
-use sojourn_journey::spans::MAX_PREEMPTIONS;
 use sojourn_journey::timeline;
 use sojourn_journey::trace::Value;
 
@@ -131,9 +131,10 @@ fn preemptions_beyond_the_bound_are_counted_and_the_end_stays() {
         let millis = 4.0 + f64::from(n);
         core = core.preempted(millis, u64::from(2 * n + 3), n + 1).resumed(millis + 0.5, u64::from(2 * n + 4), 5, 6);
     }
-    let core = core.finished(300.0, 500, 300, FinishStatus::Stopped);
+    let mut log = CoreLog::default();
+    core.finished(300.0, 500, 300, FinishStatus::Stopped).into_iter().for_each(|record| log.push(record));
     let api = vec![api(0.0, ApiEvent::Arrived), api(1.0, ApiEvent::HandoffToCore), api(301.0, ApiEvent::Departed)];
-    let journey = journey(api, vec![core]);
+    let journey = journey(api, vec![log.into_records()]);
     let trace = journeys::trace(&journey, Detail::Phases, Some(200));
 
     let span = &trace.spans[1];
@@ -142,7 +143,10 @@ fn preemptions_beyond_the_bound_are_counted_and_the_end_stays() {
     assert_eq!(span.dropped_events as usize, 2 * (200 - MAX_PREEMPTIONS));
     assert_eq!(names.last(), Some(&"journey.FINISHED"));
     assert_eq!(trace.spans.len(), 2 + 2 * MAX_PREEMPTIONS + 3);
+    assert_eq!(span.attributes.int(attribute::DROPPED_EVENTS), Some(span.dropped_events.into()));
     assert_eq!(span.attributes.int(attribute::JOURNEY_NUM_PREEMPTIONS), Some(200));
+    assert_eq!(span.attributes.int(attribute::JOURNEY_RECOMPUTED_TOKENS), Some(200 * 6));
+    assert!((journey.facts().preempted.expect("preempted") - 0.1).abs() < 1e-9);
     let report = check(&trace);
     assert!(report.is_legal(), "{report}");
 }

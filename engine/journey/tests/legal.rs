@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use sojourn_contract::event;
 use sojourn_contract::journey::{Bottleneck, Detail};
 use sojourn_journey::check::check;
+use sojourn_journey::facts::Facts;
+use sojourn_journey::log::CoreLog;
 use sojourn_journey::read::otlp;
-use sojourn_journey::record::Journey;
+use sojourn_journey::record::{CoreEvent, CoreRecord, Journey};
 use sojourn_journey::trace::Trace;
 use sojourn_journey::{recover, timeline};
 
@@ -20,7 +22,49 @@ fn read_back(text: &str) -> Vec<Journey> {
     traces.iter().flat_map(recover::journeys).map(|found| found.journey().expect("a journey")).collect()
 }
 
+/// The journey with at most so many preemptions of each sequence written out.
+fn bounded(journey: &Journey, preemptions: usize) -> Journey {
+    let bound = |core: &Vec<CoreRecord>| {
+        let mut log = CoreLog::with_bound(preemptions);
+        core.iter().for_each(|record| log.push(*record));
+        log.into_records()
+    };
+    Journey { cores: journey.cores.iter().map(bound).collect(), ..journey.clone() }
+}
+
+/// The durations in whole nanoseconds, by which two facts that are equal but for the digits of a sum are equal.
+fn nanos(facts: &Facts) -> Vec<Option<i64>> {
+    let of = |seconds: f64| (seconds * 1e9).round() as i64;
+    let parts = [facts.queue, facts.prefill, facts.decode, facts.preempted, facts.client, facts.time_to_first_token];
+    let always = [facts.duration, facts.api, facts.e2e];
+    parts.into_iter().chain(always.map(Some)).map(|seconds| seconds.map(of)).collect()
+}
+
 proptest! {
+    #[test]
+    fn a_bound_on_repeats_keeps_the_ends_the_facts_and_the_legality(journey in journeys(), bound in 0_usize..4) {
+        let kept = bounded(&journey, bound);
+        for (kept, all) in kept.cores.iter().zip(&journey.cores) {
+            let repeats = |record: &&CoreRecord| matches!(record.event, CoreEvent::Preempted(_));
+            prop_assert!(kept.iter().filter(repeats).count() <= bound);
+            prop_assert!(kept.len() <= 2 * bound + 4 + 2, "{} records", kept.len());
+            prop_assert_eq!((kept.first(), kept.last()), (all.first(), all.last()));
+        }
+        let (facts, expected) = (kept.facts(), journey.facts());
+        let words = |facts: &Facts| (facts.outcome, facts.abort_reason, facts.num_preemptions, facts.recomputed_tokens);
+        prop_assert_eq!(words(&facts), words(&expected));
+        prop_assert_eq!(&facts.preempt_reasons, &expected.preempt_reasons);
+        // Of several sequences the places of what was left out would have to be known, too.
+        if journey.cores.len() < 2 {
+            prop_assert_eq!(nanos(&facts), nanos(&expected));
+            prop_assert_eq!(facts.abort_phase, expected.abort_phase);
+        }
+        for detail in Detail::ALL {
+            let report = check(&trace(&kept, *detail, None));
+            prop_assert!(report.is_legal(), "{}", report);
+        }
+    }
+
     #[test]
     fn the_parts_of_a_journey_follow_each_other_without_a_gap(journey in journeys()) {
         let end = journey.last().expect("an end");

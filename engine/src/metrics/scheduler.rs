@@ -84,10 +84,9 @@ impl SchedulerMetrics {
     pub(super) fn count(&self, event: &CoreEvent, progress: &Progress) {
         let counts = &self.0;
         match *event {
-            CoreEvent::Queued => {}
-            CoreEvent::Scheduled { kind: ScheduleKind::First, cached_tokens, .. } => {
+            CoreEvent::Queued | CoreEvent::Omitted(_) => {}
+            CoreEvent::Scheduled { kind: ScheduleKind::First, .. } => {
                 counts.prefix_queries.inc_by(progress.prefill_total.into());
-                counts.prefix_hits.inc_by(cached_tokens.into());
             }
             CoreEvent::Scheduled { kind: ScheduleKind::Resume, recomputed_tokens, .. } => {
                 counts.recomputed_tokens.inc_by(recomputed_tokens.into());
@@ -107,6 +106,11 @@ impl SchedulerMetrics {
                 }
             }
         }
+    }
+
+    /// So many tokens of a prompt came from an earlier request.
+    pub(super) fn prefix_hit(&self, tokens: u64) {
+        self.0.prefix_hits.inc_by(tokens);
     }
 
     /// A request has its first token.

@@ -74,6 +74,11 @@ impl RequestTimer {
         self.count_if_complete(state);
     }
 
+    /// So many tokens of the prompt came from an earlier request.
+    pub fn prefix_hit(&self, tokens: u64) {
+        self.scheduler.prefix_hit(tokens);
+    }
+
     /// A token of a sequence was chosen.
     pub fn token(&self, index: u32, now: f64) {
         let mut state = self.lock();

@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::metrics::steps::Steps;
 use output::Output;
 use request::{Load, Refusal, Request, Update};
-use sequence::RequestId;
+use sequence::{RequestId, SoFar};
 use stall::{InStep, Stall, Watch};
 use state::{Limits, State, Step};
 
@@ -145,6 +145,11 @@ impl Scheduler {
     /// How much there is to do.
     pub fn load(&self) -> Load {
         self.0.lock().state.load()
+    }
+
+    /// The journeys of the sequences that have not ended, so far: a copy, made while no step is planned.
+    pub fn journeys_so_far(&self) -> Vec<SoFar> {
+        self.0.lock().state.journeys_so_far(self.0.clock.now())
     }
 
     /// KV tokens that can be held, and that are held.

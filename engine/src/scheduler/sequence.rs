@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sojourn_contract::journey::{FinishStatus, Phase, PreemptReason, ScheduleKind};
+use sojourn_journey::log::CoreLog;
 use sojourn_journey::record::{CoreEvent, CoreRecord, Progress, Stamp};
 
 use super::request::{Request, StopMatcher};
@@ -60,7 +61,20 @@ pub struct Sequence {
     pub(super) last_turn: u64,
     recorder: Option<Arc<Recorder>>,
     timer: Option<Arc<RequestTimer>>,
-    records: Vec<CoreRecord>,
+    records: CoreLog,
+}
+
+/// What the journey of a sequence in the core has so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoFar {
+    /// The id of its `llm_request`.
+    pub span_id: u64,
+    /// Its index.
+    pub index: usize,
+    /// Its events.
+    pub records: Vec<CoreRecord>,
+    /// How far it is.
+    pub progress: Progress,
 }
 
 impl Sequence {
@@ -92,7 +106,7 @@ impl Sequence {
             last_turn: 0,
             recorder: request.recorder.clone(),
             timer: request.timer.clone(),
-            records: Vec::new(),
+            records: CoreLog::default(),
         }
     }
 
@@ -105,6 +119,9 @@ impl Sequence {
     pub(super) fn adopted(&mut self, tokens: usize) {
         (self.computed, self.exact, self.cached) = (tokens, tokens, tokens);
         self.high_water = self.high_water.max(tokens);
+        if let Some(timer) = &self.timer {
+            timer.prefix_hit(tokens as u64);
+        }
     }
 
     /// A step computed the KV of `tokens` more tokens, from `start`.
@@ -185,8 +202,15 @@ impl Sequence {
     pub(super) fn record_finished(&mut self, at: Stamp, step: u64, status: FinishStatus) {
         self.record(at, step, CoreEvent::Finished(status));
         if let Some(recorder) = self.recorder.take() {
-            recorder.core(self.index as usize, std::mem::take(&mut self.records));
+            recorder.core(self.index as usize, std::mem::take(&mut self.records).into_records());
         }
+    }
+
+    /// The journey so far; `None` with tracing off, and when it has been handed over.
+    pub(super) fn so_far(&self, now: Stamp, step: u64) -> Option<SoFar> {
+        let span_id = self.recorder.as_ref()?.span_id();
+        let (records, progress) = (self.records.so_far(now), self.progress(step));
+        Some(SoFar { span_id, index: self.index as usize, records, progress })
     }
 
     fn record(&mut self, at: Stamp, step: u64, event: CoreEvent) {

@@ -12,7 +12,7 @@ use super::blocks::BlockPool;
 use super::plan::Turns;
 use super::prefix::Prefixes;
 use super::request::{Failure, Finished, Load, Refusal, Request, Token, Update};
-use super::sequence::{RequestId, Sequence, Urgency};
+use super::sequence::{RequestId, Sequence, SoFar, Urgency};
 use crate::backend::{Adoption, Caps, Logits, SequenceId, StepError, Work};
 
 /// What bounds the scheduler; the backend's capabilities besides.
@@ -304,6 +304,11 @@ impl State {
             }
             sequence.record_preempted(now, step, reason);
         }
+    }
+
+    /// The journeys of the sequences that have not ended, so far.
+    pub fn journeys_so_far(&self, now: Stamp) -> Vec<SoFar> {
+        self.sequences.values().filter_map(|sequence| sequence.so_far(now, self.step)).collect()
     }
 
     /// What happened since the last call, in order.

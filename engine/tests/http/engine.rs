@@ -8,6 +8,7 @@ use sojourn_contract::journey::{AbortPhase, AbortReason, Detail, Outcome};
 use sojourn_engine::backend::scripted::{EOS, Script, Scripted};
 use sojourn_engine::clock::Clock;
 use sojourn_engine::http::{self, Api, Settings, Startup};
+use sojourn_engine::journeys::registry::Registry;
 use sojourn_engine::metrics::steps::Steps;
 use sojourn_engine::recorder::Sink;
 use sojourn_engine::scheduler::Scheduler;
@@ -27,6 +28,9 @@ use tokio::task::JoinHandle;
 
 /// Longest wait for something that must happen.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// Journeys that are kept after their end.
+pub const HISTORY: usize = 8;
 
 /// Name of the served model.
 pub const MODEL: &str = "scripted";
@@ -89,12 +93,12 @@ impl Setup {
 
     pub async fn start(self) -> Engine {
         let (sink, journeys) = mpsc::unbounded_channel();
-        let tracing = match self.exporter {
-            Some(exporter) => Some(Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage() }),
-            None => {
-                self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default(), baggage: baggage() })
-            }
+        let (next, counts): (Arc<dyn Sink<RequestContext>>, Counts) = match self.exporter {
+            Some(exporter) => (exporter.clone(), exporter.counts().clone()),
+            None => (Arc::new(Collected(sink)), Counts::default()),
         };
+        let registry = self.tracing.then(|| Arc::new(Registry::new(HISTORY, next)));
+        let tracing = registry.clone().map(|registry| Tracing { sink: registry, counts, baggage: baggage() });
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));
         let slot = ServedSlot::default();
@@ -118,7 +122,7 @@ impl Setup {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(http::serve(listener, api.clone(), async { drop(stopped.await) }));
-        Engine { address, api, scheduler, startup, journeys, stop: Some(stop), server }
+        Engine { address, api, scheduler, startup, registry, journeys, stop: Some(stop), server }
     }
 }
 
@@ -136,6 +140,8 @@ pub struct Engine {
     pub api: Arc<Api>,
     pub scheduler: Scheduler,
     pub startup: watch::Sender<Startup>,
+    /// What the admin port looks at; `None` with tracing off.
+    pub registry: Option<Arc<Registry>>,
     journeys: mpsc::UnboundedReceiver<(Journey, RequestContext)>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,

@@ -12,6 +12,7 @@ mod answers;
 mod drain;
 mod ends;
 mod export;
+mod journeys;
 mod logs;
 mod metrics;
 mod probes;

@@ -62,6 +62,8 @@ impl Sequence {
                 self.preempted = true;
             }
             CoreEvent::Finished(status) => self.finish(status, span, record, findings),
+            // No event of a span says it.
+            CoreEvent::Omitted(_) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use super::rule::Rule;
 use super::{Findings, TOLERANCE_SECONDS};
 use crate::facts::Facts;
 use crate::record::Journey;
-use crate::recover::{self, Found};
+use crate::recover::{self, Found, FoundCore};
 use crate::trace::{Span, Status, Value};
 
 /// The facts that stand on the spans, before the events are looked at.
@@ -45,12 +45,17 @@ pub(super) fn check(found: &Found<'_>, journey: &Journey, findings: &mut Finding
         Err(flaws) => return findings.flaws(flaws.into_iter().map(|flaw| (found.request, flaw)).collect()),
     };
     let expected = journey.facts();
-    check_outcome(found, &written, &expected, findings);
     check_sums(found.request, &written, findings);
-    // What stood on events that were left out is not known any more.
-    if found.cores.iter().all(|core| core.span.dropped_events == 0) {
+    if found.cores.iter().any(FoundCore::lacks_events) {
+        // What stood on events that were left out is not known any more.
+        let abort_phase = expected.abort_phase.map(|phase| written.abort_phase.unwrap_or(phase));
+        check_outcome(found, &written, &Facts { abort_phase, ..expected.clone() }, findings);
+        check_count_of_preemptions(found.request, journey, &written, findings);
+        check_durations(found.request, &written, &expected, |key| KNOWN_WITHOUT_REPEATS.contains(&key), findings);
+    } else {
+        check_outcome(found, &written, &expected, findings);
         check_preemptions(found.request, &written, &expected, findings);
-        check_durations(found.request, &written, &expected, findings);
+        check_durations(found.request, &written, &expected, |_| true, findings);
     }
     let largest = Bottleneck::ALL.iter().map(|part| written.seconds_in(*part)).fold(0.0, f64::max);
     let bottleneck = written.seconds_in(written.bottleneck);
@@ -89,6 +94,15 @@ fn check_preemptions(span: &Span, written: &Facts, expected: &Facts, findings: &
     });
 }
 
+/// The count on the last event of each sequence includes what was left out.
+fn check_count_of_preemptions(span: &Span, journey: &Journey, written: &Facts, findings: &mut Findings) {
+    let last = journey.cores.iter().filter_map(|core| core.last());
+    let counted = last.map(|record| record.progress.num_preemptions).fold(0, u32::saturating_add);
+    findings.expect(written.num_preemptions == counted, Rule::PreemptionFacts, span, || {
+        format!("it says {} preemptions, but the last events of its sequences {counted}", written.num_preemptions)
+    });
+}
+
 fn check_sums(span: &Span, written: &Facts, findings: &mut Findings) {
     let sum: f64 = Bottleneck::ALL.iter().map(|part| written.seconds_in(*part)).sum();
     findings.expect((sum - written.duration).abs() <= TOLERANCE_SECONDS, Rule::SumsAddUp, span, || {
@@ -96,9 +110,19 @@ fn check_sums(span: &Span, written: &Facts, findings: &mut Findings) {
     });
 }
 
-fn check_durations(span: &Span, written: &Facts, expected: &Facts, findings: &mut Findings) {
+/// Durations that no preemption has a part in.
+const KNOWN_WITHOUT_REPEATS: [&str; 5] = [
+    attribute::DURATION_SECONDS,
+    attribute::API_SECONDS,
+    attribute::CLIENT_SECONDS,
+    attribute::TIME_TO_FIRST_TOKEN,
+    attribute::E2E,
+];
+
+fn check_durations(span: &Span, written: &Facts, expected: &Facts, known: fn(&str) -> bool, findings: &mut Findings) {
     let sums_add_up = !findings.0.iter().any(|found| found.rule == Rule::SumsAddUp && found.span_id == span.span_id);
-    for ((key, written), (_, expected)) in durations(written).into_iter().zip(durations(expected)) {
+    let pairs = durations(written).into_iter().zip(durations(expected));
+    for ((key, written), (_, expected)) in pairs.filter(|((key, _), _)| known(key)) {
         findings.expect(written.is_some() == expected.is_some(), Rule::AbsentFacts, span, || {
             let happened =
                 if expected.is_some() { "is absent, but the events have it" } else { "is there, but never happened" };
@@ -140,7 +164,7 @@ fn outcome(facts: &Facts) -> String {
 fn facts_of(span: &Span) -> Vec<(&str, &Value)> {
     let is_fact = |key: &str| {
         let ours = key.starts_with("journey.") || key.starts_with("gen_ai.latency.");
-        ours && key != attribute::SEQUENCE_INDEX
+        ours && ![attribute::SEQUENCE_INDEX, attribute::DROPPED_EVENTS].contains(&key)
     };
     span.attributes.0.iter().map(|(key, value)| (key.as_ref(), value)).filter(|(key, _)| is_fact(key)).collect()
 }

@@ -35,7 +35,7 @@ fn check_core_bounds(core: &FoundCore<'_>, findings: &mut Findings) {
 }
 
 fn check_core(core: &FoundCore<'_>, records: &[CoreRecord], findings: &mut Findings) {
-    if core.phases.is_empty() || core.span.dropped_events > 0 {
+    if core.phases.is_empty() || core.lacks_events() {
         return;
     }
     // A stretch shorter than what backends keep may be there or not.

@@ -5,7 +5,7 @@ use sojourn_contract::journey::Phase;
 use super::rule::Rule;
 use super::{Findings, TOLERANCE_NANOS};
 use crate::record::{CoreEvent, CoreRecord, Journey, Progress};
-use crate::recover::Found;
+use crate::recover::{Found, FoundCore};
 use crate::trace::Span;
 
 pub(super) fn check(found: &Found<'_>, journey: &Journey, findings: &mut Findings) {
@@ -17,7 +17,7 @@ pub(super) fn check(found: &Found<'_>, journey: &Journey, findings: &mut Finding
                 check_step(core.span, &before.progress, &after.progress, findings);
             }
         }
-        check_records(core.span, records, findings);
+        check_records(core, records, findings);
     }
 }
 
@@ -59,7 +59,8 @@ fn check_step(span: &Span, before: &Progress, after: &Progress, findings: &mut F
     });
 }
 
-fn check_records(span: &Span, records: &[CoreRecord], findings: &mut Findings) {
+fn check_records(core: &FoundCore<'_>, records: &[CoreRecord], findings: &mut Findings) {
+    let span = core.span;
     let mut phase = Phase::Waiting;
     let mut preemptions = 0;
     for CoreRecord { event, progress, .. } in records {
@@ -84,7 +85,8 @@ fn check_records(span: &Span, records: &[CoreRecord], findings: &mut Findings) {
             format!("phase is {}, but must be {phase}", progress.phase)
         });
         // Of events that were left out only the counts remain.
-        let counted = progress.num_preemptions == preemptions || span.dropped_events > 0;
+        let more = progress.num_preemptions > preemptions && core.lacks_events();
+        let counted = progress.num_preemptions == preemptions || more;
         findings.expect(counted, Rule::PreemptionCount, span, || {
             format!("num_preemptions is {}, but there were {preemptions}", progress.num_preemptions)
         });

@@ -69,12 +69,23 @@ impl Axis {
         line
     }
 
-    /// The smallest of 1, 2, 5 times a power of ten that leaves room for the labels.
     fn step(&self) -> f64 {
-        let least = self.nanos * 12.0 / self.cells as f64;
-        let power = 10f64.powf(least.log10().floor());
-        [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| *step >= least).unwrap_or(least)
+        round_step(self.nanos * 12.0 / self.cells as f64)
     }
+}
+
+/// Round times within `seconds`, at most about `count` of them, with their labels.
+pub fn ticks(seconds: f64, count: usize) -> Vec<(f64, String)> {
+    let nanos = (seconds * 1e9).max(1.0);
+    let step = round_step(nanos / count.max(1) as f64);
+    let times = (0..=count).map(|index| index as f64 * step).take_while(|time| *time <= nanos);
+    times.map(|time| (time / 1e9, round(time / 1e9))).collect()
+}
+
+/// The smallest of 1, 2, 5 times a power of ten that is not below `least`: it leaves room for the labels.
+fn round_step(least: f64) -> f64 {
+    let power = 10f64.powf(least.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| *step >= least).unwrap_or(least)
 }
 
 /// A round time: without the zeros that a measured one would have.

@@ -41,6 +41,9 @@ pub(super) fn journey(trace: &Trace, found: &Found<'_>, style: Style) -> String 
             text.push_str(&event::wrapped(&words, " ", style.width).join("\n"));
             text.push('\n');
         }
+        None if found.request.attributes.get(attribute::OUTCOME).is_none() => {
+            text.push_str("\nIt is on its way still, or its end is missing.\n")
+        }
         None => text.push_str("\nIts events cannot all be read; the legality check says which, and why.\n"),
     }
     text

@@ -12,9 +12,9 @@ const OFFSET: usize = 8;
 /// The lines of an event: its offset, its name, and its attributes, wrapped to the width.
 pub(super) fn lines(event: &Event, offset: f64, indent: usize, style: Style) -> String {
     let offset = format!("{:>OFFSET$}", format!("+{}", duration(offset.max(0.0))));
-    let name = name(event);
+    let name = name_of(event);
     let room = style.width.saturating_sub(indent + OFFSET + 2 + name.chars().count() + 2);
-    let details = details(event);
+    let details = said_by(event);
     let mut text = format!("{}{}  {name}", " ".repeat(indent), paint::dim(&offset, style));
     // What does not fit beside the name goes beneath it.
     let one_line = details.join(" · ");
@@ -30,8 +30,8 @@ pub(super) fn lines(event: &Event, offset: f64, indent: usize, style: Style) -> 
     text + "\n"
 }
 
-/// The name without its prefix, and the word that belongs to it.
-fn name(event: &Event) -> String {
+/// The name of an event without its prefix, and the word that belongs to it.
+pub fn name_of(event: &Event) -> String {
     let short = event.name.split_once('.').map_or(event.name.as_ref(), |(_, short)| short);
     let word = WORDS.iter().find_map(|key| event.attributes.text(key));
     word.map_or_else(|| short.to_owned(), |word| format!("{short} {word}"))
@@ -51,7 +51,8 @@ const TOLD: [&str; 8] = [
     attribute::NUM_PREEMPTIONS,
 ];
 
-fn details(event: &Event) -> Vec<String> {
+/// What else an event says, in short pieces.
+pub fn said_by(event: &Event) -> Vec<String> {
     let attributes = &event.attributes;
     let mut details = Vec::new();
     details.extend(attributes.text(attribute::PHASE).map(str::to_owned));

@@ -16,7 +16,7 @@ fn next(last: Option<&CoreEvent>, decoding: bool, choice: u8) -> Option<CoreEven
     let scheduled = |kind| CoreEvent::Scheduled { kind, cached_tokens: 0, recomputed_tokens: 0 };
     let finished = CoreEvent::Finished(FinishStatus::ALL[choice as usize % FinishStatus::ALL.len()]);
     Some(match (last?, choice % 4) {
-        (CoreEvent::Finished(_), _) => return None,
+        (CoreEvent::Finished(_) | CoreEvent::Omitted(_), _) => return None,
         (_, 0) => finished,
         (CoreEvent::Queued, _) => scheduled(ScheduleKind::First),
         (CoreEvent::Preempted(_), _) => scheduled(ScheduleKind::Resume),
