@@ -167,6 +167,8 @@ metrics! {
         "Steps of the backend";
     STEP_DURATION = Histogram "sojourn_step_duration_seconds" []
         "One step of the backend, in seconds";
+    STEP_STALLED = Gauge "sojourn_step_stalled_seconds" [MODEL_NAME]
+        "How long the present step has taken, once it is longer than --step-stall-timeout; 0 otherwise";
     MODEL_LOAD = Gauge "sojourn_model_load_seconds" []
         "Start of the engine until the model was loaded and warm, in seconds";
     BUILD = Info "sojourn_build" [VERSION]

@@ -14,11 +14,12 @@ use crate::journeys::summary::Summary;
 pub fn page(listing: &Listing, history: usize, model: &str) -> Response {
     let body = format!(
         "<header><h1>Journeys</h1><p>{}: where the time of each request went</p><p class=\"end\" id=\"link\" role=\"status\"></p></header>\
-         <main>{}<div data-live>{}{}</div></main>\
+         <main>{}<div data-live>{}{}{}</div></main>\
          <footer>In flight, and the last {history} that ended (<code>--{}</code>), in this engine alone. The same as JSON: \
          <a href=\"{json}?filter={}\">{json}</a>. In a terminal: <code>sojourn-engine journeys</code>.</footer>",
         escape(model),
         legend(),
+        stalled(listing),
         filters(listing),
         table(listing),
         flag::JOURNEY_HISTORY,
@@ -36,6 +37,17 @@ pub fn tracing_is_off() -> Response {
         flag::ENABLE_JOURNEY_TRACING
     );
     whole_page("Journeys", &body)
+}
+
+fn stalled(listing: &Listing) -> String {
+    let Some(stall) = &listing.stall else { return String::new() };
+    let requests: Vec<String> = stall.requests.iter().map(|id| format!("<code>{}</code>", escape(id))).collect();
+    format!(
+        "<p class=\"alarm\" role=\"alert\">Step {} of the model has not come back for {}. In it: {}</p>",
+        stall.step,
+        duration(stall.seconds),
+        requests.join(", ")
+    )
 }
 
 fn filters(listing: &Listing) -> String {

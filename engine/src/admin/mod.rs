@@ -28,6 +28,7 @@ use crate::http::Api;
 use crate::journeys::filter::{Filter, slow_from};
 use crate::journeys::summary::Summary;
 use crate::journeys::view::View;
+use crate::scheduler::stall::Stall;
 
 /// What the admin port shows.
 pub struct Admin {
@@ -84,6 +85,8 @@ struct Listing {
     slow_from: f64,
     now_unix_seconds: f64,
     all: Vec<Summary>,
+    /// The step that does not come back, if there is one.
+    stall: Option<Stall>,
 }
 
 impl Listing {
@@ -103,6 +106,7 @@ impl Listing {
             slow_from: slow_from(&all),
             now_unix_seconds: collected.now.unix_nanos as f64 / 1e9,
             all,
+            stall: view.stall(),
         })
     }
 
@@ -136,6 +140,9 @@ async fn list_json(State(admin): State<Arc<Admin>>, Query(wanted): Query<Wanted>
         "history": view.history(),
         "slow_from_seconds": listing.slow_from,
         "now_unix_seconds": listing.now_unix_seconds,
+        "stalled_step": listing.stall.as_ref().map(|stall| {
+            json!({"step": stall.step, "seconds": stall.seconds, "request_ids": stall.requests.iter().map(|id| &**id).collect::<Vec<_>>()})
+        }),
         "journeys": journeys,
     }))
     .into_response()

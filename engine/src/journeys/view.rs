@@ -11,6 +11,7 @@ use sojourn_journey::trace::{Attributes, Span, Trace};
 use super::registry::{Entry, Registry};
 use crate::clock::Clock;
 use crate::scheduler::sequence::SoFar;
+use crate::scheduler::stall::Stall;
 use crate::served::ServedSlot;
 
 /// How old what the scheduler said may be: its mutex is held while the events of live sequences are copied.
@@ -54,6 +55,11 @@ impl View {
         let mut entries = self.registry.in_flight(now, &core);
         entries.extend(self.registry.ended());
         Collected { now, entries }
+    }
+
+    /// The step that does not come back, if there is one.
+    pub fn stall(&self) -> Option<Stall> {
+        self.served.get().and_then(|served| served.scheduler.stall())
     }
 
     /// The journey of a request id, a trace id or the span id of `llm_request`; the newest of several.

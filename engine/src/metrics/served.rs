@@ -80,6 +80,7 @@ fn write_gauges(encoder: &mut DescriptorEncoder<'_>, served: &Served) -> fmt::Re
     gauge(&metric::NUM_REQUESTS_RUNNING, load.running as f64)?;
     gauge(&metric::NUM_REQUESTS_WAITING, load.waiting as f64)?;
     gauge(&metric::KV_CACHE_USAGE, usage)?;
+    gauge(&metric::STEP_STALLED, served.scheduler.stall().map_or(0.0, |stall| stall.seconds))?;
     let blocks = served.scheduler.kv_blocks();
     let size = [(label::BLOCK_SIZE, blocks.tokens), (label::NUM_GPU_BLOCKS, blocks.count)];
     write(encoder, &metric::CACHE_CONFIG, [(labels, Info::new(size))])

@@ -45,6 +45,7 @@ pub struct Setup {
     pub script: Script,
     pub limits: Limits,
     pub settings: Settings,
+    pub stall_timeout: Duration,
     pub max_model_len: u32,
     pub tracing: bool,
     /// Where journeys go instead of [`Engine::journey`].
@@ -71,6 +72,7 @@ impl Default for Setup {
                 api_key: None,
                 drain_timeout: SOON,
             },
+            stall_timeout: Duration::from_secs(30),
             max_model_len: 8192,
             tracing: true,
             exporter: None,
@@ -106,7 +108,7 @@ impl Setup {
         let (startup, progress) = watch::channel(startup);
         let api = Api::new(slot.clone(), clock, tracing, self.settings, progress);
         let steps = Steps::new(api.metrics.scheduler().clone(), None, false);
-        let scheduler = Scheduler::start(self.limits, backend, clock, Duration::from_secs(30), steps, drop::<String>).unwrap();
+        let scheduler = Scheduler::start(self.limits, backend, clock, self.stall_timeout, steps, drop::<String>).unwrap();
         let template = ChatTemplate::compile(bytes::TEMPLATE.to_owned(), String::new(), String::new()).unwrap();
         let served = Served {
             name: MODEL.to_owned(),

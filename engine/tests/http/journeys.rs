@@ -102,6 +102,29 @@ async fn a_request_is_seen_while_it_runs_and_when_it_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_does_not_come_back_is_on_the_page_and_in_the_metrics() {
+    let script = Script { hang: Duration::from_secs(600), ..Script::default() };
+    let engine = Setup { script, stall_timeout: Duration::from_millis(20), ..Setup::default() }.start().await;
+    let port = Port::of(&engine).await;
+    let _client = raw(engine.address, "/v1/chat/completions", &chat_body("[hang]", json!({}))).await;
+    let running = port.first(|journey| journey["phase"] == "prefill").await;
+    let stalled = async {
+        loop {
+            let list = port.list("").await;
+            if !list["stalled_step"].is_null() {
+                return list["stalled_step"].clone();
+            }
+        }
+    };
+    let stalled = tokio::time::timeout(SOON, stalled).await.expect("the step counts as stalled");
+    assert_eq!((&stalled["step"], &stalled["request_ids"][0]), (&json!(1), &running["request_id"]));
+    assert!(port.get("/journeys").await.1.contains("Step 1 of the model has not come back"));
+    let metrics = engine.api.metrics.encode(Exposition::Prometheus).unwrap();
+    let gauge = metrics.lines().find(|line| line.starts_with(&metric::STEP_STALLED.series())).unwrap();
+    assert!(gauge.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() > 0.0, "{gauge}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_json_of_a_journey_is_a_trace_that_passes_the_check() {
     let engine = Setup::default().start().await;
     let port = Port::of(&engine).await;
