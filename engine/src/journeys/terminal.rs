@@ -67,19 +67,27 @@ async fn one(engine: &Engine, id: &str, style: Style) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every journey once, when it has ended.
+/// Every journey once, when it has ended; of those that ended before, the last.
 async fn follow(engine: &Engine, wanted: &Wanted, style: Style) -> anyhow::Result<()> {
     let mut seen: HashSet<String> = HashSet::new();
     let mut limit = wanted.limit;
     loop {
-        let list = engine.list(wanted.filter, limit).await?;
-        let ended: Vec<&Summary> = list.journeys.iter().filter(|journey| journey.outcome.is_some()).collect();
-        print(ended.iter().copied().rev().filter(|journey| !seen.contains(&journey.span_id)), style)?;
-        seen = ended.iter().map(|journey| journey.span_id.clone()).collect();
+        let list = engine.list(wanted.filter, usize::MAX).await?;
+        let ended: Vec<Summary> = list.journeys.into_iter().filter(|journey| journey.outcome.is_some()).collect();
+        print(unseen(&ended, &seen, limit).into_iter(), style)?;
+        seen = ended.into_iter().map(|journey| journey.span_id).collect();
         // The limit is for what was there before; of what comes nothing is missed.
         limit = usize::MAX;
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
+}
+
+/// The newest of `ended` that nobody has seen, the newest last.
+fn unseen<'a>(ended: &'a [Summary], seen: &HashSet<String>, limit: usize) -> Vec<&'a Summary> {
+    let unseen = ended.iter().filter(|journey| !seen.contains(&journey.span_id));
+    let mut unseen: Vec<&Summary> = unseen.take(limit).collect();
+    unseen.reverse();
+    unseen
 }
 
 fn print<'a>(journeys: impl Iterator<Item = &'a Summary>, style: Style) -> anyhow::Result<()> {
@@ -212,6 +220,18 @@ mod tests {
         let line = line(&journey, STYLE);
         assert!(line.starts_with("rejected") && line.contains("overloaded"), "{line}");
         assert!(line.ends_with("a\u{fffd}[2J"), "{line}");
+    }
+
+    #[test]
+    fn what_follows_is_shown_once_and_in_order() {
+        let ended = ["3", "2", "1"].map(|id| Summary { span_id: id.to_owned(), ..summary(id, 1.0) });
+        let ids = |seen: &[&str], limit| {
+            let seen = seen.iter().map(|id| (*id).to_owned()).collect();
+            unseen(&ended, &seen, limit).iter().map(|journey| journey.span_id.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[], 2), ["2", "3"]);
+        assert_eq!(ids(&["1", "2"], usize::MAX), ["3"]);
+        assert!(ids(&["1", "2", "3"], usize::MAX).is_empty());
     }
 
     #[tokio::test]
