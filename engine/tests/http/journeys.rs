@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sojourn_contract::journey::{Kind, Outcome};
+use sojourn_contract::metric;
 use sojourn_engine::admin::{Admin, router};
 use sojourn_engine::backend::scripted::Script;
 use sojourn_engine::journeys::view::View;
+use sojourn_engine::metrics::Exposition;
 use sojourn_journey::check::check;
 use sojourn_journey::trace::Trace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
