@@ -21,8 +21,11 @@ use crate::model::{Model, Wishes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
 use crate::served::{Served, ServedSlot};
+use crate::telemetry::environment::Environment;
 use crate::telemetry::export::Exporter;
-use crate::telemetry::{Tracing, resource, settings};
+use crate::telemetry::propagation::Propagators;
+use crate::telemetry::settings::Settings;
+use crate::telemetry::{Tracing, resource};
 
 /// Largest body of a request.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -38,7 +41,7 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let began = clock.now();
     check_device(arguments.device)?;
     warn_of_what_is_not_there(&arguments);
-    let exporter = start_tracing(&arguments)?;
+    let (exporter, tracing) = start_tracing(&arguments)?.unzip();
     let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
     let (startup, progress) = watch::channel(Startup {
         waiting_for: "the model's weights".to_owned(),
@@ -47,9 +50,6 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
         stalled: false,
     });
     let slot = ServedSlot::default();
-    let baggage = arguments.telemetry.journey_baggage.clone();
-    let tracing =
-        exporter.clone().map(|exporter| Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage.into() });
     let api = Api::new(slot.clone(), clock, tracing, http_settings(&arguments), progress);
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -155,8 +155,8 @@ fn warn_of_what_is_not_there(arguments: &Serve) {
     }
 }
 
-/// The exporter, with tracing switched on.
-fn start_tracing(arguments: &Serve) -> Result<Option<Arc<Exporter>>, Termination> {
+/// The exporter and what the API layer needs, with tracing switched on.
+fn start_tracing(arguments: &Serve) -> Result<Option<(Arc<Exporter>, Tracing)>, Termination> {
     let telemetry = &arguments.telemetry;
     if !telemetry.enable_journey_tracing {
         if telemetry.otlp_traces_endpoint.is_some() {
@@ -165,10 +165,15 @@ fn start_tracing(arguments: &Serve) -> Result<Option<Arc<Exporter>>, Termination
         }
         return Ok(None);
     }
-    let env = |name: &str| std::env::var(name).ok();
-    let exporter = settings::Settings::read(telemetry.otlp_traces_endpoint.as_deref(), env)
-        .and_then(|settings| Exporter::start(settings, resource::resource(env), telemetry.journey_detail));
-    exporter.map(Some).map_err(|error| invalid(error.to_string()))
+    let environment = Environment::new(&|name| std::env::var(name).ok());
+    let settings = Settings::read(telemetry.otlp_traces_endpoint.as_deref(), &environment);
+    let (resource, propagators) = (resource::resource(&environment), Propagators::read(&environment));
+    environment.into_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let exporter = settings.and_then(|settings| Exporter::start(&settings, resource, telemetry.journey_detail));
+    let exporter = exporter.map_err(|error| invalid(error.to_string()))?;
+    let baggage = telemetry.journey_baggage.clone().into();
+    let tracing = Tracing { sink: exporter.clone(), counts: exporter.counts().clone(), propagators, baggage };
+    Ok(Some((exporter, tracing)))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Termination> {

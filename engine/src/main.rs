@@ -9,6 +9,8 @@ use clap::Parser;
 use sojourn_contract::exit::{Reason, Termination};
 use sojourn_engine::cli::{Cli, Command, Draw, LogFormat, Serve, When};
 use sojourn_engine::clock::Clock;
+use sojourn_engine::telemetry::environment::Environment;
+use sojourn_engine::telemetry::settings::log_directive;
 use sojourn_engine::{app, cpu, exit};
 use sojourn_journey::check::check;
 use sojourn_journey::draw::{Style, draw};
@@ -53,13 +55,16 @@ fn serve(arguments: Serve, clock: Clock) -> ExitCode {
 }
 
 fn start_logging(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=error,mistralrs_quant=error"));
+    let environment = Environment::new(&|name| std::env::var(name).ok());
+    let default = ["info,mistralrs_core=error,mistralrs_quant=error".to_owned()];
+    let default = default.into_iter().chain(log_directive(&environment)).collect::<Vec<_>>().join(",");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
+    environment.into_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 fn report(result: anyhow::Result<bool>) -> ExitCode {

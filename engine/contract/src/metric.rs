@@ -16,8 +16,10 @@ pub const GENERATION_TOKENS: &str = "vllm:generation_tokens";
 pub const REQUESTS: &str = "sojourn_requests";
 /// Counter: journeys that the receiver took.
 pub const JOURNEYS_EXPORTED: &str = "sojourn_journeys_exported";
-/// Counter: journeys that were given up.
+/// Counter by `reason`: journeys that the receiver did not get, or perhaps not whole.
 pub const JOURNEYS_DROPPED: &str = "sojourn_journeys_dropped";
+/// Counter by `reason`: spans that the receiver did not get.
+pub const SPANS_DROPPED: &str = "sojourn_spans_dropped";
 /// Counter: spans that the receiver took.
 pub const SPANS_EXPORTED: &str = "sojourn_spans_exported";
 

@@ -47,17 +47,28 @@ pub fn describe(journey: &Journey, frame: &Frame, mut next_id: impl FnMut() -> u
             status: status(journey),
             ..core_span(core, frame, attributes)
         };
-        let phases = match frame.detail {
-            Detail::Phases => timeline::of_sequence(core),
-            Detail::Journey => Vec::new(),
-        };
-        // Two segments a preemption, and the three before the first.
-        let written = phases.iter().take(2 * MAX_PREEMPTIONS + 3);
-        let phases: Vec<Span> = written.map(|phase| Span { span_id: next_id(), ..phase_span(phase, &span) }).collect();
+        let phases = phases(core, frame.detail);
+        let phases: Vec<Span> = phases.iter().map(|phase| Span { span_id: next_id(), ..phase_span(phase, &span) }).collect();
         spans.push(span);
         spans.extend(phases);
     }
     spans
+}
+
+/// How many spans [`describe`] makes.
+pub fn count(journey: &Journey, detail: Detail) -> usize {
+    1 + journey.cores.iter().map(|core| 1 + phases(core, detail).len()).sum::<usize>()
+}
+
+/// The parts of a sequence's time that become spans.
+fn phases(core: &[CoreRecord], detail: Detail) -> Vec<Segment> {
+    let mut phases = match detail {
+        Detail::Phases => timeline::of_sequence(core),
+        Detail::Journey => Vec::new(),
+    };
+    // Two segments a preemption, and the three before the first.
+    phases.truncate(2 * MAX_PREEMPTIONS + 3);
+    phases
 }
 
 fn common_attributes(facts: &Facts, frame: &Frame) -> Attributes {

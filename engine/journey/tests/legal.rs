@@ -9,7 +9,7 @@ use sojourn_journey::check::check;
 use sojourn_journey::read::otlp;
 use sojourn_journey::record::Journey;
 use sojourn_journey::trace::Trace;
-use sojourn_journey::{recover, timeline};
+use sojourn_journey::{recover, spans, timeline};
 
 use journeys::model::journeys;
 use journeys::trace;
@@ -21,6 +21,13 @@ fn read_back(text: &str) -> Vec<Journey> {
 }
 
 proptest! {
+    #[test]
+    fn spans_are_counted_without_being_made(journey in journeys()) {
+        for detail in [Detail::Journey, Detail::Phases] {
+            prop_assert_eq!(spans::count(&journey, detail), trace(&journey, detail, None).spans.len());
+        }
+    }
+
     #[test]
     fn the_parts_of_a_journey_follow_each_other_without_a_gap(journey in journeys()) {
         let end = journey.last().expect("an end");

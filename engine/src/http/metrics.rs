@@ -20,7 +20,7 @@ use sojourn_contract::{attribute, metric, path};
 use super::Api;
 use super::error::ApiError;
 use crate::served::ServedSlot;
-use crate::telemetry::export::Counts;
+use crate::telemetry::export::counts::Counts;
 
 /// What a request asks for, in the GenAI conventions' words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,8 +171,9 @@ fn register_journeys(registry: &mut Registry, counts: &Counts) {
     let exported = counts.exported_journeys.clone();
     registry.register(metric::JOURNEYS_EXPORTED, "Journeys that the collector took", exported);
     registry.register(metric::SPANS_EXPORTED, "Spans that the collector took", counts.exported_spans.clone());
-    let help = "Journeys that were given up: the queue was full, or nobody took them";
+    let help = "Journeys that the collector did not get, or perhaps not whole";
     registry.register(metric::JOURNEYS_DROPPED, help, counts.dropped_journeys.clone());
+    registry.register(metric::SPANS_DROPPED, "Spans that the collector did not get", counts.dropped_spans.clone());
 }
 
 /// Reads the scheduler when somebody looks, so that the numbers are never late.

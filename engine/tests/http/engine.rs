@@ -14,7 +14,9 @@ use sojourn_engine::scheduler::state::{Limits, Policy};
 use sojourn_engine::served::{Served, ServedSlot};
 use sojourn_engine::telemetry::Tracing;
 use sojourn_engine::telemetry::context::RequestContext;
-use sojourn_engine::telemetry::export::{Counts, Exporter};
+use sojourn_engine::telemetry::export::Exporter;
+use sojourn_engine::telemetry::export::counts::Counts;
+use sojourn_engine::telemetry::propagation::Propagators;
 use sojourn_engine::text::{ChatTemplate, Text, bytes};
 use sojourn_journey::check::check;
 use sojourn_journey::record::Journey;
@@ -42,6 +44,7 @@ pub struct Setup {
     pub settings: Settings,
     pub max_model_len: u32,
     pub tracing: bool,
+    pub propagators: Propagators,
     /// Where journeys go instead of [`Engine::journey`].
     pub exporter: Option<Arc<Exporter>>,
     pub loaded: bool,
@@ -61,6 +64,7 @@ impl Default for Setup {
             },
             max_model_len: 8192,
             tracing: true,
+            propagators: Propagators::default(),
             exporter: None,
             loaded: true,
         }
@@ -81,11 +85,16 @@ impl Setup {
 
     pub async fn start(self) -> Engine {
         let (sink, journeys) = mpsc::unbounded_channel();
+        let tracing = |sink: Arc<dyn Sink<RequestContext>>, counts| Tracing {
+            sink,
+            counts,
+            propagators: self.propagators,
+            baggage: baggage(),
+        };
         let tracing = match self.exporter {
-            Some(exporter) => Some(Tracing { counts: exporter.counts().clone(), sink: exporter, baggage: baggage() }),
-            None => {
-                self.tracing.then(|| Tracing { sink: Arc::new(Collected(sink)), counts: Counts::default(), baggage: baggage() })
-            }
+            Some(exporter) => Some(tracing(exporter.clone(), exporter.counts().clone())),
+            None if self.tracing => Some(tracing(Arc::new(Collected(sink)), Counts::default())),
+            None => None,
         };
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));

@@ -13,5 +13,6 @@ mod drain;
 mod ends;
 mod export;
 mod probes;
+mod receivers_in_trouble;
 mod rejections;
 mod traces;

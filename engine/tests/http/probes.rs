@@ -44,7 +44,8 @@ async fn metrics_count_requests_by_outcome_and_show_the_load() {
         r#"vllm:num_requests_running{model_name="scripted"} 0"#,
         r#"vllm:num_requests_waiting{model_name="scripted"} 0"#,
         r#"vllm:kv_cache_usage_perc{model_name="scripted"} 0"#,
-        "sojourn_journeys_dropped_total 0",
+        r#"sojourn_journeys_dropped_total{reason="queue_full"} 0"#,
+        r#"sojourn_spans_dropped_total{reason="shutdown"} 0"#,
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found.trim_end_matches(".0") == line), "{line}\n{text}");
