@@ -16,6 +16,7 @@ mod pack;
 mod parcel;
 mod queue;
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl Exporter {
         match destination {
             Destination::Console => {
                 let (queue, counts) = (queue.clone(), counts.clone());
-                let print = async move { console::print(&queue, detail, &counts).await };
+                let print = async move { console::print(&queue, detail, &counts, io::stdout()).await };
                 spawn(runtime()?, print, finished)?;
             }
             Destination::Otlp(receiver) => {

@@ -1,6 +1,6 @@
 //! Journeys on standard output, drawn for people (`OTEL_TRACES_EXPORTER=console`).
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use sojourn_contract::journey::Detail;
 use sojourn_journey::draw::{Style, draw};
@@ -12,13 +12,13 @@ use super::queue::Queue;
 /// Columns: as wide as terminals are.
 const WIDTH: usize = 100;
 
-/// Draws until the queue is closed and empty.
-pub async fn print(queue: &Queue, detail: Detail, counts: &Counts) {
+/// Draws to `out` until the queue is closed and empty.
+pub async fn print(queue: &Queue, detail: Detail, counts: &Counts, mut out: impl Write) {
     while let Some(parcels) = queue.gather().await {
         for parcel in parcels {
             let tally = parcel.tally(detail);
             let drawing = draw(&Trace { spans: parcel.describe(detail) }, Style { width: WIDTH, color: false });
-            match io::stdout().lock().write_all(drawing.as_bytes()) {
+            match out.write_all(drawing.as_bytes()).and_then(|()| out.flush()) {
                 Ok(()) => counts.exported(tally),
                 // Nobody reads.
                 Err(_) => counts.dropped(DropReason::Refused, tally),

@@ -106,6 +106,16 @@ async fn exporting<F: Future<Output = ()>>(
     receiver: &Receiver,
     body: impl FnOnce(Arc<Exporter>) -> F,
 ) -> Counts {
+    sampling(Sampler::ALL, batching, receiver, body).await
+}
+
+/// The same with a sampler.
+async fn sampling<F: Future<Output = ()>>(
+    sampler: Sampler,
+    batching: Batching,
+    receiver: &Receiver,
+    body: impl FnOnce(Arc<Exporter>) -> F,
+) -> Counts {
     let (queue, counts) = (Arc::new(Queue::new(batching)), Counts::default());
     let (stop, asked_to_stop) = watch::channel(None);
     let (finished, stopped) = oneshot::channel();
@@ -117,7 +127,7 @@ async fn exporting<F: Future<Output = ()>>(
     };
     let exporter = Exporter {
         queue: Some(queue),
-        sampler: Sampler::ALL,
+        sampler,
         detail: Detail::Journey,
         counts: counts.clone(),
         stop,
@@ -255,53 +265,6 @@ fn spans_that_a_partial_success_leaves_out_are_counted_as_dropped() {
 }
 
 #[test]
-fn a_full_queue_drops_whole_journeys_and_counts_them() {
-    block_on(async {
-        let receiver = Receiver::default();
-        let counts = exporting(Batching { queue: 4, ..batching() }, &receiver, |exporter| async move {
-            put(&exporter, 10);
-            exporter.shutdown(LONG).await;
-        });
-        let counts = counts.await;
-        assert_eq!((counts.exported_in_all(), counts.dropped_for(DropReason::QueueFull)), (tally(4, 4), tally(6, 6)));
-    });
-}
-
-#[test]
-fn the_queue_is_bounded_in_bytes_too() {
-    block_on(async {
-        let receiver = Receiver::default();
-        let (journey, context) = journey(Kind::Request, 1);
-        let one = Parcel::Journey(Box::new((journey, context))).bytes();
-        let counts = exporting(Batching { queue_bytes: 3 * one, ..batching() }, &receiver, |exporter| async move {
-            put(&exporter, 5);
-            exporter.shutdown(LONG).await;
-        });
-        let counts = counts.await;
-        assert_eq!((counts.exported_in_all(), counts.dropped_for(DropReason::QueueFull)), (tally(3, 3), tally(2, 2)));
-    });
-}
-
-#[test]
-fn a_start_and_a_canary_go_first_and_journeys_make_room_for_them() {
-    block_on(async {
-        let receiver = Receiver::default();
-        let counts = exporting(Batching { queue: 4, ..batching() }, &receiver, |exporter| async move {
-            put(&exporter, 4);
-            exporter.startup(start());
-            let (journey, context) = journey(Kind::Canary, 1);
-            exporter.complete(journey, context);
-            put(&exporter, 1);
-            exporter.shutdown(LONG).await;
-        });
-        let counts = counts.await;
-        assert_eq!((counts.exported_in_all(), counts.dropped_for(DropReason::QueueFull)), (tally(3, 4), tally(3, 3)));
-        let names: Vec<String> = receiver.taken().concat().into_iter().map(|span| span.name).collect();
-        assert_eq!(names, ["engine_startup", "llm_request", "llm_request", "llm_request"]);
-    });
-}
-
-#[test]
 fn a_receiver_that_hangs_holds_nobody_up_and_what_was_left_is_counted() {
     block_on(async {
         let receiver = Receiver::replying([Reply::Hang; 4]);
@@ -328,25 +291,45 @@ fn what_comes_after_the_shutdown_is_counted_as_dropped() {
 }
 
 #[test]
-fn a_request_holds_whole_journeys_and_stays_below_4_mib() {
-    let parcels = [10_000, 10_000, 100_000, 1, 40_000, 40_000, 40_000];
-    let parcels = parcels.map(|events| Parcel::Journey(Box::new(journey(Kind::Request, events))));
-    let (packer, mut journeys) =
-        (Packer { limits: Limits { events: usize::MAX, ..Limits::default() }, ..packer() }, Vec::new());
-    for packed in packer.pack(parcels.into_iter().collect()) {
-        match packed {
-            pack::Packed::Request(request) => {
-                assert!(request.body.len() < 4 << 20, "{}", request.body.len());
-                assert_eq!(decode(&request.body).len() as u64, request.tally.spans);
-                journeys.push(request.tally.journeys);
+fn a_sampler_decides_about_requests_alone() {
+    let always_off = |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| "always_off".to_owned());
+    let sampler = Sampler::read(&crate::telemetry::environment::Environment::new(&always_off));
+    block_on(async {
+        let receiver = Receiver::default();
+        let counts = sampling(sampler, batching(), &receiver, |exporter| async move {
+            for kind in [Kind::Request, Kind::Canary, Kind::Request] {
+                let (journey, context) = journey(kind, 1);
+                exporter.complete(journey, context);
             }
-            pack::Packed::TooLarge(tally) => {
-                assert_eq!(tally, Tally { journeys: 1, spans: 1 });
-                journeys.push(0);
-            }
-        }
+            exporter.shutdown(LONG).await;
+        });
+        let counts = counts.await;
+        assert_eq!((counts.exported_in_all(), counts.dropped_in_all()), (tally(1, 1), tally(0, 0)));
+    });
+}
+
+/// What console output does to two journeys.
+fn printed(out: &mut impl std::io::Write) -> Counts {
+    let (queue, counts) = (Queue::new(batching()), Counts::default());
+    for _ in 0..2 {
+        queue.push(Parcel::Journey(Box::new(journey(Kind::Request, 1))));
     }
-    assert_eq!(journeys, [2, 0, 3, 1]);
+    queue.close();
+    block_on(console::print(&queue, Detail::Journey, &counts, out));
+    counts
+}
+
+#[test]
+fn the_console_draws_every_journey() {
+    let mut out = Vec::new();
+    assert_eq!(printed(&mut out).exported_in_all(), tally(2, 2));
+    assert_eq!(String::from_utf8(out).unwrap().matches("trace ").count(), 2);
+}
+
+#[test]
+fn what_a_closed_output_does_not_take_is_counted() {
+    let mut nobody: &mut [u8] = &mut [];
+    assert_eq!(printed(&mut nobody).dropped_for(DropReason::Refused), tally(2, 2));
 }
 
 /// Counts warnings.
@@ -382,3 +365,4 @@ fn trouble_is_told_once_a_minute_and_what_the_end_leaves_is_told_once() {
 }
 
 mod accounting;
+mod bounds;
