@@ -17,7 +17,8 @@ pub async fn print(queue: &Queue, detail: Detail, counts: &Counts, mut out: impl
     while let Some(parcels) = queue.gather().await {
         for parcel in parcels {
             let tally = parcel.tally(detail);
-            let drawing = draw(&Trace { spans: parcel.describe(detail) }, Style { width: WIDTH, color: false });
+            let mut drawing = draw(&Trace { spans: parcel.describe(detail) }, Style { width: WIDTH, color: false });
+            drawing.push('\n');
             match out.write_all(drawing.as_bytes()).and_then(|()| out.flush()) {
                 Ok(()) => counts.exported(tally),
                 // Nobody reads.

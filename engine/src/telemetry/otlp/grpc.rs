@@ -1,5 +1,6 @@
 //! OTLP over gRPC: one unary call whose message is encoded already.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -12,7 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
-use super::{Accepted, BuildError, Failure, USER_AGENT, chain, read_pem};
+use super::{Accepted, BuildError, Failure, USER_AGENT, chain, read_pem, with_causes};
 use crate::telemetry::destination::{Receiver, TlsFiles};
 
 const METHOD: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
@@ -56,8 +57,8 @@ impl Client {
 
 /// A status with a cause was made here, because of the connection; any other is the receiver's word.
 fn failure(status: &Status) -> Failure {
-    if std::error::Error::source(status).is_some() {
-        return Failure::network(&chain(status));
+    if let Some(cause) = status.source() {
+        return Failure::network(&with_causes(status.message().to_owned(), Some(cause)));
     }
     let hint = status.get_details_retry_info().and_then(|info| info.retry_delay);
     Failure::grpc(status.code(), status.message(), hint)

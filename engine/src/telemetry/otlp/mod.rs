@@ -5,6 +5,7 @@ mod answer;
 mod grpc;
 mod http;
 
+use std::error::Error;
 use std::fs;
 
 use bytes::Bytes;
@@ -72,10 +73,13 @@ fn read_pem(path: &str) -> Result<Vec<u8>, BuildError> {
     fs::read(path).map_err(|source| BuildError::File(path.to_owned(), source))
 }
 
-/// An error with what caused it, without saying anything twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
+/// An error with what caused it.
+fn chain(error: &dyn Error) -> String {
+    with_causes(error.to_string(), error.source())
+}
+
+/// What happened, with what caused it, without saying anything twice.
+fn with_causes(mut text: String, mut next: Option<&dyn Error>) -> String {
     while let Some(cause) = next {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
@@ -84,4 +88,25 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("transport error")]
+    struct Transport(#[source] Connect);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("tcp connect error")]
+    struct Connect(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_is_told_down_to_its_cause_and_nothing_twice() {
+        let error = Transport(Connect(std::io::Error::other("refused")));
+        assert_eq!(chain(&error), "transport error: tcp connect error: refused");
+        let told = with_causes("tcp connect error".to_owned(), Some(&error.0));
+        assert_eq!(told, "tcp connect error: refused");
+    }
 }
