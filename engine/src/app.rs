@@ -1,7 +1,8 @@
 //! Puts the engine together and runs it: the server is up before the model is loaded, and gone when what it was asked is done.
 
+mod traced;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sojourn_contract::exit::{Reason, Termination};
@@ -17,7 +18,6 @@ use crate::admin::{self, Admin};
 use crate::cli::{Device, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
-use crate::journeys::registry::Registry;
 use crate::journeys::view::View;
 use crate::loading::{self, Loading};
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
 use crate::served::{Served, ServedSlot};
 use crate::telemetry::export::Exporter;
-use crate::telemetry::{Tracing, resource, settings};
+use traced::Traced;
 
 /// Largest body of a request.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -46,7 +46,7 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     if arguments.telemetry.enable_metrics {
         tracing::info!("metrics are always on: --{} changes nothing", flag::ENABLE_METRICS);
     }
-    let exporter = start_tracing(&arguments)?;
+    let traced = traced::start(&arguments.telemetry)?;
     let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
     let (startup, progress) = watch::channel(Startup {
         waiting_for: "the model's weights".to_owned(),
@@ -55,18 +55,11 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
         stalled: false,
     });
     let slot = ServedSlot::default();
-    let baggage = arguments.telemetry.journey_baggage.clone();
-    let history = arguments.telemetry.journey_history;
-    let registry = exporter.clone().map(|exporter| Arc::new(Registry::new(history, exporter)));
-    let traced = exporter.as_ref().zip(registry.clone());
-    let tracing = traced.map(|(exporter, registry)| Tracing {
-        counts: exporter.counts().clone(),
-        sink: registry,
-        baggage: baggage.into(),
-    });
+    let exporter = traced.as_ref().map(|traced| traced.exporter.clone());
+    let tracing = traced.as_ref().map(Traced::tracing);
     let api = Api::new(slot.clone(), clock, tracing, http_settings(&arguments), progress);
     let metrics = api.metrics.clone();
-    let view = registry.map(|registry| View::new(registry, slot.clone(), clock, resource_attributes()));
+    let view = traced.map(|traced| View::new(traced.registry, slot.clone(), clock, traced.resource));
     let admin = match arguments.telemetry.admin_port {
         0 => None,
         port => admin::start(port, Admin { api: api.clone(), view }).await,
@@ -190,28 +183,6 @@ fn start_mfu(stated: Option<f64>, model: &Model, clock: Clock, metrics: &Metrics
         None => tracing::warn!("the device's peak is not known: give --{} for the utilisation", flag::PEAK_FLOPS),
     }
     Some(Mfu::start(metrics, architecture, peak, clock))
-}
-
-/// The exporter, with tracing switched on.
-fn start_tracing(arguments: &Serve) -> Result<Option<Arc<Exporter>>, Termination> {
-    let telemetry = &arguments.telemetry;
-    if !telemetry.enable_journey_tracing {
-        if telemetry.otlp_traces_endpoint.is_some() {
-            let (endpoint, switch) = (flag::OTLP_TRACES_ENDPOINT, flag::ENABLE_JOURNEY_TRACING);
-            tracing::warn!("--{endpoint} does nothing by itself: add --{switch} to trace requests");
-        }
-        return Ok(None);
-    }
-    let env = |name: &str| std::env::var(name).ok();
-    let exporter = settings::Settings::read(telemetry.otlp_traces_endpoint.as_deref(), env)
-        .and_then(|settings| Exporter::start(settings, resource::resource(env), telemetry.journey_detail));
-    exporter.map(Some).map_err(|error| invalid(error.to_string()))
-}
-
-/// Who the spans on the admin port come from: the same as those that are exported.
-fn resource_attributes() -> Attributes {
-    let resource = resource::resource(|name| std::env::var(name).ok());
-    resource.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Termination> {

@@ -18,18 +18,23 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::cli::LogFormat;
+use crate::telemetry::environment::Environment;
+use crate::telemetry::settings::log_directive;
 
 /// What is logged where `RUST_LOG` does not say.
 const DEFAULT_FILTER: &str = "info,mistralrs_core=error,mistralrs_quant=error";
 
-/// Logs to standard error from now on; `RUST_LOG` filters.
+/// Logs to standard error from now on; `RUST_LOG` filters, or else `OTEL_LOG_LEVEL`.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let environment = Environment::new(&|name| std::env::var(name).ok());
+    let default = [DEFAULT_FILTER.to_owned()].into_iter().chain(log_directive(&environment)).collect::<Vec<_>>().join(",");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colored = std::io::stderr().is_terminal();
     match format {
         LogFormat::Text => text(filter, std::io::stderr, colored).init(),
         LogFormat::Json => json(filter, std::io::stderr).init(),
     }
+    environment.into_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 /// Lines for people.

@@ -176,10 +176,12 @@ metrics! {
 
     JOURNEYS_EXPORTED = Counter "sojourn_journeys_exported" []
         "Journeys that the receiver took; with tracing on";
-    JOURNEYS_DROPPED = Counter "sojourn_journeys_dropped" []
-        "Journeys that were given up because the queue was full or nobody took them; with tracing on";
+    JOURNEYS_DROPPED = Counter "sojourn_journeys_dropped" [REASON]
+        "Journeys that the receiver did not get, or perhaps not whole; with tracing on";
     SPANS_EXPORTED = Counter "sojourn_spans_exported" []
         "Spans that the receiver took; with tracing on";
+    SPANS_DROPPED = Counter "sojourn_spans_dropped" [REASON]
+        "Spans that the receiver did not get; with tracing on";
 
     MODEL_FLOPS = Counter "sojourn_model_flops" [PHASE]
         "Floating-point operations that the model's arithmetic needs for the tokens computed; with --enable-mfu-metrics";

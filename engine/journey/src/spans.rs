@@ -48,15 +48,25 @@ pub fn describe(journey: &Journey, frame: &Frame, mut next_id: impl FnMut() -> u
             dropped_events,
             ..core_span(core, frame, attributes)
         };
-        let phases = match frame.detail {
-            Detail::Phases => timeline::of_sequence_where_known(core),
-            Detail::Journey => Vec::new(),
-        };
+        let phases = phases(core, frame.detail);
         let phases: Vec<Span> = phases.iter().map(|phase| Span { span_id: next_id(), ..phase_span(phase, &span) }).collect();
         spans.push(span);
         spans.extend(phases);
     }
     spans
+}
+
+/// How many spans [`describe`] makes.
+pub fn count(journey: &Journey, detail: Detail) -> usize {
+    1 + journey.cores.iter().map(|core| 1 + phases(core, detail).len()).sum::<usize>()
+}
+
+/// The parts of a sequence's time that become spans.
+fn phases(core: &[CoreRecord], detail: Detail) -> Vec<Segment> {
+    match detail {
+        Detail::Phases => timeline::of_sequence_where_known(core),
+        Detail::Journey => Vec::new(),
+    }
 }
 
 fn common_attributes(facts: &Facts, frame: &Frame) -> Attributes {

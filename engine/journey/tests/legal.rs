@@ -11,7 +11,7 @@ use sojourn_journey::log::CoreLog;
 use sojourn_journey::read::otlp;
 use sojourn_journey::record::{CoreEvent, CoreRecord, Journey};
 use sojourn_journey::trace::Trace;
-use sojourn_journey::{recover, timeline};
+use sojourn_journey::{recover, spans, timeline};
 
 use journeys::model::journeys;
 use journeys::trace;
@@ -62,6 +62,13 @@ proptest! {
         for detail in Detail::ALL {
             let report = check(&trace(&kept, *detail, None));
             prop_assert!(report.is_legal(), "{}", report);
+        }
+    }
+
+    #[test]
+    fn spans_are_counted_without_being_made(journey in journeys()) {
+        for detail in [Detail::Journey, Detail::Phases] {
+            prop_assert_eq!(spans::count(&journey, detail), trace(&journey, detail, None).spans.len());
         }
     }
 

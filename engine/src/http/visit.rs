@@ -21,9 +21,7 @@ use crate::operation::Operation;
 use crate::recorder::Recorder;
 use crate::scheduler::request::Load;
 use crate::telemetry::Tracing;
-use crate::telemetry::baggage;
 use crate::telemetry::context::RequestContext;
-use crate::telemetry::w3c::Caller;
 
 /// Header with the request's id, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,8 +72,8 @@ impl Visit {
     }
 
     fn record(&self, tracing: &Tracing, operation: Operation, kind: Kind, headers: &HeaderMap, load: Load) -> Recorded {
-        let mut context = RequestContext::new(Caller::from_headers(headers));
-        context.shared = baggage::members(headers, &tracing.baggage);
+        let mut context = RequestContext::new(tracing.propagators.caller(headers));
+        context.shared = tracing.propagators.baggage(headers, &tracing.baggage);
         context.set(attribute::OPERATION_NAME, operation.as_str());
         context.set(attribute::PROVIDER_NAME, attribute::PROVIDER);
         context.set(attribute::HTTP_REQUEST_METHOD, "POST");

@@ -26,7 +26,7 @@ use sojourn_contract::metric::{self, Metric, label};
 
 use crate::operation::Operation;
 use crate::served::ServedSlot;
-use crate::telemetry::export::Counts;
+use crate::telemetry::export::counts::Counts;
 use requests::Requests;
 use scheduler::SchedulerMetrics;
 use served::ServedModel;
@@ -76,6 +76,7 @@ impl Metrics {
                 register(registry, &metric::JOURNEYS_EXPORTED, counts.exported_journeys.clone());
                 register(registry, &metric::JOURNEYS_DROPPED, counts.dropped_journeys.clone());
                 register(registry, &metric::SPANS_EXPORTED, counts.exported_spans.clone());
+                register(registry, &metric::SPANS_DROPPED, counts.dropped_spans.clone());
             }
             let (requests, scheduler) = (metrics.requests.clone(), metrics.scheduler.clone());
             registry.register_collector(Box::new(ServedModel { served, requests, scheduler }));

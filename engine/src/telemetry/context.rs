@@ -6,7 +6,8 @@ use sojourn_contract::journey::{Detail, Parent};
 use sojourn_journey::spans::Frame;
 use sojourn_journey::trace::{Attributes, Value};
 
-use super::w3c::{self, Caller};
+use super::propagation::Caller;
+use super::w3c;
 
 /// A request's place in its trace, and its own attributes.
 #[derive(Debug, Clone, PartialEq)]

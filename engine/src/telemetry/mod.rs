@@ -1,11 +1,18 @@
-//! Traces on their way out: who a request belongs to ([`w3c`], [`context`]), what its journey becomes ([`spans`]), who we are
-//! ([`resource`]), and the queue and thread that send it ([`export`]). No global provider and no SDK processor: opentelemetry
-//! is the wire format's crate here, nothing more.
+//! Traces on their way out: who a request belongs to ([`propagation`], [`context`]), what its journey becomes ([`spans`]), who
+//! we are ([`resource`]), and the queue and thread that send it ([`export`], [`otlp`]), as the `OTEL_*` variables ask for
+//! ([`settings`], [`destination`]). No provider and no processor of an SDK: opentelemetry is the wire format here, nothing
+//! more.
 
-pub mod baggage;
+mod b3;
+mod baggage;
 pub mod context;
+pub mod destination;
+pub mod environment;
 pub mod export;
-mod otlp;
+mod jaeger;
+pub mod limits;
+pub mod otlp;
+pub mod propagation;
 pub mod resource;
 pub mod sampler;
 pub mod settings;
@@ -17,11 +24,12 @@ use std::sync::Arc;
 
 use crate::recorder::Sink;
 use context::RequestContext;
+use propagation::Propagators;
 
 /// Why traces cannot be sent as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// A variable of the environment is wrong.
+    /// A variable of the environment, or a flag, is wrong, and going on would send journeys to the wrong place.
     #[error("{name} is '{value}': {advice}")]
     Variable {
         /// Its name.
@@ -53,13 +61,21 @@ pub enum TelemetryError {
     Thread(#[source] io::Error),
 }
 
+impl TelemetryError {
+    fn variable(name: &str, value: &str, advice: &'static str) -> Self {
+        Self::Variable { name: name.to_owned(), value: value.to_owned(), advice }
+    }
+}
+
 /// Tracing, switched on: where the API layer hands complete journeys to.
 #[derive(Clone)]
 pub struct Tracing {
     /// Takes complete journeys: the exporter, and whoever else wants them.
     pub sink: Arc<dyn Sink<RequestContext>>,
     /// Counts for `/metrics`.
-    pub counts: export::Counts,
+    pub counts: export::counts::Counts,
+    /// Reads who called.
+    pub propagators: Propagators,
     /// Baggage members that are copied to journeys.
     pub baggage: Arc<[String]>,
 }

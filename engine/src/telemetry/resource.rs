@@ -1,68 +1,81 @@
-//! The resource of every span: who emitted it. Pure: the environment is an argument. (opentelemetry's own detector does
-//! not decode percent-encoded values, as the specification asks.)
+//! The resource of every span: who emitted it. Pure: the environment is an argument.
 
-use opentelemetry::{Key, KeyValue};
-use opentelemetry_sdk::Resource;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use sojourn_contract::attribute;
 use sojourn_contract::env::{OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME};
+
+use super::environment::{Environment, percent_decode};
 
 /// Name of the service where nobody gave it one.
 pub const DEFAULT_SERVICE_NAME: &str = "sojourn-engine";
 
-/// Builds the resource from `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which win over the defaults in this order.
-pub fn resource(env: impl Fn(&str) -> Option<String>) -> Resource {
-    let mut attributes = vec![
-        KeyValue::new(attribute::SERVICE_NAME, DEFAULT_SERVICE_NAME),
-        KeyValue::new(attribute::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
-        KeyValue::new("telemetry.sdk.name", "opentelemetry"),
-        KeyValue::new("telemetry.sdk.language", "rust"),
+/// The resource of exported spans.
+pub fn resource(attributes: Vec<(String, String)>) -> Resource {
+    Resource { attributes: attributes.into_iter().map(text_attribute).collect(), ..Resource::default() }
+}
+
+/// Reads the resource's attributes from `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which win over the defaults in this
+/// order.
+pub fn attributes(env: &Environment<'_>) -> Vec<(String, String)> {
+    let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let defaults = [
+        (attribute::SERVICE_NAME, DEFAULT_SERVICE_NAME),
+        (attribute::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
+        ("telemetry.sdk.name", "opentelemetry"),
+        ("telemetry.sdk.language", "rust"),
     ];
-    if let Some(text) = env(OTEL_RESOURCE_ATTRIBUTES) {
-        attributes.extend(parse(&text));
-    }
-    if let Some(name) = env(OTEL_SERVICE_NAME).filter(|name| !name.is_empty()) {
-        attributes.push(KeyValue::new(attribute::SERVICE_NAME, name));
-    }
+    let listed = env.get(OTEL_RESOURCE_ATTRIBUTES).map(|text| parse(&text, env)).unwrap_or_default();
+    let named = env.get(OTEL_SERVICE_NAME).map(|name| (attribute::SERVICE_NAME.to_owned(), name));
+    let mut attributes: Vec<(String, String)> = Vec::new();
     // Of several values of a key the last one counts.
-    Resource::builder_empty().with_attributes(attributes).build()
-}
-
-/// Pairs `key=value`, comma-separated; pairs of another form are left out.
-fn parse(text: &str) -> impl Iterator<Item = KeyValue> {
-    text.split(',').filter_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        let key = percent_decode(key.trim());
-        (!key.is_empty()).then(|| KeyValue::new(Key::from(key), percent_decode(value.trim())))
-    })
-}
-
-/// Decodes `%41`; what is no valid escape stays as it is, what is no UTF-8 becomes U+FFFD.
-pub(super) fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
+    for (key, value) in defaults.map(own).into_iter().chain(listed).chain(named) {
+        match attributes.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = value,
+            None => attributes.push((key, value)),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    attributes
+}
+
+/// Pairs `key=value`, comma-separated and percent-encoded; what is no pair is warned of and left out.
+fn parse(text: &str, env: &Environment<'_>) -> Vec<(String, String)> {
+    let pair = |text: &str| {
+        let pair = text.split_once('=').map(|(key, value)| (percent_decode(key.trim()), percent_decode(value.trim())));
+        let pair = pair.filter(|(key, _)| !key.is_empty());
+        if pair.is_none() {
+            env.warn(format!("{OTEL_RESOURCE_ATTRIBUTES} has '{}', which is left out: write key=value", text.trim()));
+        }
+        pair
+    };
+    text.split(',').filter(|text| !text.trim().is_empty()).filter_map(pair).collect()
+}
+
+fn text_attribute((key, value): (String, String)) -> KeyValue {
+    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value)) });
+    KeyValue { key, value, ..KeyValue::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn value(pairs: &[(&str, &str)], key: &'static str) -> Option<String> {
-        let env = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        resource(env).get(&Key::from_static_str(key)).map(|v| v.to_string())
+    fn read(pairs: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
+        let lookup = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let environment = Environment::new(&lookup);
+        let text = |attribute: KeyValue| match attribute.value.unwrap().value.unwrap() {
+            any_value::Value::StringValue(value) => (attribute.key, value),
+            other => panic!("{other:?}"),
+        };
+        let read = resource(attributes(&environment)).attributes.into_iter().map(text).collect();
+        (read, environment.into_warnings())
+    }
+
+    fn value(pairs: &[(&str, &str)], key: &str) -> Option<String> {
+        let mut values = read(pairs).0.into_iter().filter(|(known, _)| known == key);
+        let value = values.next().map(|(_, value)| value);
+        assert_eq!(values.next(), None, "a key is unique");
+        value
     }
 
     #[test]
@@ -75,16 +88,18 @@ mod tests {
         let list = (OTEL_RESOURCE_ATTRIBUTES, "service.name=listed,team=search");
         assert_eq!(value(&[list], "service.name").as_deref(), Some("listed"));
         assert_eq!(value(&[list, (OTEL_SERVICE_NAME, "smollm")], "service.name").as_deref(), Some("smollm"));
-        assert_eq!(value(&[list, (OTEL_SERVICE_NAME, "")], "team").as_deref(), Some("search"));
+        assert_eq!(value(&[list, (OTEL_SERVICE_NAME, "")], "service.name").as_deref(), Some("listed"));
+        assert_eq!(value(&[list, (OTEL_SERVICE_NAME, "smollm")], "team").as_deref(), Some("search"));
     }
 
     #[test]
-    fn values_are_percent_decoded() {
-        let pairs = [(OTEL_RESOURCE_ATTRIBUTES, "a=x%2Cy%3Dz, b = Gr%C3%BC%C3%9Fe ,c=100%,nonsense,d=")];
+    fn values_are_percent_decoded_and_what_is_no_pair_is_named() {
+        let pairs = [(OTEL_RESOURCE_ATTRIBUTES, "a=x%2Cy%3Dz, b = Gr%C3%BC%C3%9Fe ,c=100%,nonsense,d=,")];
         assert_eq!(value(&pairs, "a").as_deref(), Some("x,y=z"));
         assert_eq!(value(&pairs, "b").as_deref(), Some("Grüße"));
         assert_eq!(value(&pairs, "c").as_deref(), Some("100%"));
         assert_eq!(value(&pairs, "d").as_deref(), Some(""));
         assert_eq!(value(&pairs, "nonsense"), None);
+        assert_eq!(read(&pairs).1, ["OTEL_RESOURCE_ATTRIBUTES has 'nonsense', which is left out: write key=value"]);
     }
 }

@@ -1,223 +1,201 @@
-//! Where traces go and how: the flag, and the `OTEL_*` variables of the specification. Pure: the environment is an argument.
-//!
-//! Headers, timeout and compression (`OTEL_EXPORTER_OTLP[_TRACES]_{HEADERS,TIMEOUT,COMPRESSION,INSECURE}`) are read by the
-//! exporter itself; what it does not read is here.
+//! How journeys leave the engine: the flag, and the `OTEL_*` variables of the specification. Pure: the environment is an
+//! argument. A wrong value is warned of and counts as unset, except where going on would send journeys to the wrong place.
 
 use std::time::Duration;
 
-use sojourn_contract::port;
-
 use super::TelemetryError;
+use super::destination::Receiver;
+use super::environment::Environment;
+use super::limits::Limits;
 use super::sampler::Sampler;
 
-/// Variables of the specification that are read here.
-mod variable {
-    pub const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
-    pub const TRACES_EXPORTER: &str = "OTEL_TRACES_EXPORTER";
-    pub const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    pub const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-    pub const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-    pub const COMPRESSION: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
-    pub const CERTIFICATE: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
-    pub const CLIENT_CERTIFICATE: [&str; 2] =
-        ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"];
-    pub const CLIENT_KEY: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"];
-    pub const SCHEDULE_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
-    pub const MAX_QUEUE_SIZE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
-    pub const MAX_EXPORT_BATCH_SIZE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
-}
-
 /// How journeys leave the engine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Where they go; `None` where the specification's variables say that nothing is exported.
     pub destination: Option<Destination>,
     /// Which journeys are exported at all.
     pub sampler: Sampler,
+    /// What their spans may hold.
+    pub limits: Limits,
+    /// How they wait and travel.
+    pub batching: Batching,
+}
+
+/// Where journeys go.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// To an OTLP receiver.
+    Otlp(Box<Receiver>),
+    /// To standard output, drawn for people.
+    Console,
+}
+
+/// How journeys wait and travel (`OTEL_BSP_*`). The variables count spans in the SDKs and whole journeys here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
     /// Longest time that a journey waits for others to travel with.
     pub schedule_delay: Duration,
-    /// Journeys that may wait (`OTEL_BSP_MAX_QUEUE_SIZE` counts journeys here, not spans).
+    /// How long one request is sent again before it is given up, so that one that nobody takes does not hold up all others.
+    pub export_timeout: Duration,
+    /// Journeys that may wait.
     pub queue: usize,
-    /// Journeys in one request (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE` counts journeys here, not spans).
+    /// Bytes that may wait, as counted by the queue.
+    pub queue_bytes: usize,
+    /// Journeys in one request.
     pub batch: usize,
+    /// How long a receiver is left alone after one failure; more failures in a row double it.
+    pub retry_pause: Duration,
 }
 
-/// An OTLP receiver.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Destination {
-    /// URL; for HTTP with its path.
-    pub endpoint: String,
-    /// How it is spoken to.
-    pub protocol: Protocol,
-    /// PEM files for TLS.
-    pub tls: TlsFiles,
+impl Default for Batching {
+    fn default() -> Self {
+        Self {
+            schedule_delay: Duration::from_secs(1),
+            export_timeout: Duration::from_secs(300),
+            queue: 4_096,
+            queue_bytes: 64 << 20,
+            batch: 256,
+            retry_pause: Duration::from_millis(250),
+        }
+    }
 }
 
-/// OTLP's transports that are built in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// `grpc`, the default.
-    Grpc,
-    /// `http/protobuf`.
-    Http,
-}
+impl Batching {
+    /// Largest queue and batch that a variable may ask for; the bound in bytes holds anyway.
+    const MOST: usize = 1 << 20;
 
-/// PEM files named by the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Authorities to trust besides the system's.
-    pub certificate: Option<String>,
-    /// Our own certificate and key.
-    pub client: Option<(String, String)>,
+    fn read(env: &Environment<'_>) -> Self {
+        let default = Self::default();
+        let count = |name| {
+            let valid = |value: &str| value.parse().ok().filter(|count| (1..=Self::MOST).contains(count));
+            env.parsed(&[name], "a whole number from 1 to 1048576", valid)
+        };
+        let queue = count("OTEL_BSP_MAX_QUEUE_SIZE").unwrap_or(default.queue);
+        let asked = count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE");
+        if let Some(asked) = asked.filter(|asked| *asked > queue) {
+            env.warn(format!("OTEL_BSP_MAX_EXPORT_BATCH_SIZE is {asked}, more than the queue holds: {queue} is used"));
+        }
+        Self {
+            schedule_delay: env.milliseconds(&["OTEL_BSP_SCHEDULE_DELAY"]).unwrap_or(default.schedule_delay),
+            export_timeout: env.milliseconds(&["OTEL_BSP_EXPORT_TIMEOUT"]).unwrap_or(default.export_timeout),
+            queue,
+            batch: asked.unwrap_or(default.batch).min(queue),
+            ..default
+        }
+    }
 }
 
 impl Settings {
     /// Reads `--otlp-traces-endpoint` and the environment.
-    pub fn read(flag: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<Self, TelemetryError> {
-        let env = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let disabled = env(variable::SDK_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let exporter = env(variable::TRACES_EXPORTER).unwrap_or_else(|| "otlp".to_owned());
+    ///
+    /// # Errors
+    /// The destination cannot be told.
+    pub fn read(flag: Option<&str>, env: &Environment<'_>) -> Result<Self, TelemetryError> {
+        const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+        let disabled = env.truth(&["OTEL_SDK_DISABLED"]).unwrap_or(false);
+        let exporter = env.get(EXPORTER).unwrap_or_else(|| "otlp".to_owned());
         let destination = match exporter.as_str() {
             _ if disabled => None,
             "none" => None,
-            "otlp" => Some(Destination::read(flag, &env)?),
-            other => return Err(wrong(variable::TRACES_EXPORTER, other, "write 'otlp' or 'none'")),
+            "console" => Some(Destination::Console),
+            "otlp" => Some(Destination::Otlp(Box::new(Receiver::read(flag, env)?))),
+            other => return Err(TelemetryError::variable(EXPORTER, other, "write 'otlp', 'console' or 'none'")),
         };
-        Ok(Self {
-            destination,
-            sampler: Sampler::read(env)?,
-            schedule_delay: Duration::from_millis(number(&env, variable::SCHEDULE_DELAY)?.unwrap_or(1_000)),
-            queue: size(number(&env, variable::MAX_QUEUE_SIZE)?.unwrap_or(4_096)),
-            batch: size(number(&env, variable::MAX_EXPORT_BATCH_SIZE)?.unwrap_or(256)),
-        })
+        Ok(Self { destination, sampler: Sampler::read(env), limits: Limits::read(env), batching: Batching::read(env) })
     }
 }
 
-impl Destination {
-    fn read(flag: Option<&str>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, TelemetryError> {
-        let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| env(name).map(|value| (name, value)));
-        let protocol = match first(variable::PROTOCOL) {
-            None => Protocol::Grpc,
-            Some((_, value)) if value == "grpc" => Protocol::Grpc,
-            Some((_, value)) if value == "http/protobuf" => Protocol::Http,
-            Some((name, value)) => return Err(wrong(name, &value, "write 'grpc' or 'http/protobuf'")),
-        };
-        if let Some((name, value)) = first(variable::COMPRESSION).filter(|(_, value)| value != "none") {
-            return Err(wrong(name, &value, "compression is the collector's part; unset it"));
-        }
-        let tls = TlsFiles {
-            certificate: first(variable::CERTIFICATE).map(|(_, file)| file),
-            client: first(variable::CLIENT_CERTIFICATE).zip(first(variable::CLIENT_KEY)).map(|((_, c), (_, k))| (c, k)),
-        };
-        if protocol == Protocol::Http && tls != TlsFiles::default() {
-            let name = "OTEL_EXPORTER_OTLP_PROTOCOL";
-            return Err(wrong(name, "http/protobuf", "certificates of your own need 'grpc'"));
-        }
-        Ok(Self { endpoint: endpoint(flag, env, protocol), protocol, tls })
-    }
-}
-
-/// The flag, the variable for traces (both as they are, by the specification), the variable for all signals, the default.
-fn endpoint(flag: Option<&str>, env: &impl Fn(&str) -> Option<String>, protocol: Protocol) -> String {
-    let flag = flag.map(|flag| if protocol == Protocol::Http { with_default_path(flag) } else { flag.to_owned() });
-    let general = || {
-        let (port, path) = match protocol {
-            Protocol::Grpc => (port::OTLP_GRPC, ""),
-            Protocol::Http => (port::OTLP_HTTP, TRACES_PATH),
-        };
-        let base = env(variable::ENDPOINT).unwrap_or_else(|| format!("http://localhost:{port}"));
-        if path.is_empty() { base } else { format!("{}{path}", base.trim_end_matches('/')) }
+/// The part of the log's filter that `OTEL_LOG_LEVEL` sets: how much is told of the export of traces.
+pub fn log_directive(env: &Environment<'_>) -> Option<String> {
+    let level = |value: &str| match value.to_ascii_lowercase().as_str() {
+        "none" | "off" => Some("off"),
+        "error" | "fatal" => Some("error"),
+        "warn" | "warning" => Some("warn"),
+        "info" => Some("info"),
+        "debug" => Some("debug"),
+        "trace" | "verbose" | "all" => Some("trace"),
+        _ => None,
     };
-    flag.or_else(|| env(variable::TRACES_ENDPOINT)).unwrap_or_else(general)
-}
-
-/// Path of OTLP over HTTP.
-const TRACES_PATH: &str = "/v1/traces";
-
-/// `http://host:4318` in the flag means OTLP's usual path there.
-fn with_default_path(url: &str) -> String {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    match authority.split_once('/') {
-        Some((_, path)) if !path.is_empty() => url.to_owned(),
-        _ => format!("{}{TRACES_PATH}", url.trim_end_matches('/')),
-    }
-}
-
-fn number(env: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<Option<u64>, TelemetryError> {
-    let parsed = env(name).map(|value| value.parse().map_err(|_| wrong(name, &value, "write a whole number")));
-    parsed.transpose()
-}
-
-fn size(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX).clamp(1, 1 << 20)
-}
-
-fn wrong(name: &str, value: &str, advice: &'static str) -> TelemetryError {
-    TelemetryError::Variable { name: name.to_owned(), value: value.to_owned(), advice }
+    let level = env.parsed(&["OTEL_LOG_LEVEL"], "none, error, warn, info, debug or trace", level)?;
+    Some(format!("sojourn_engine::telemetry={level}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(flag: Option<&str>, pairs: &[(&str, &str)]) -> Result<Settings, TelemetryError> {
-        Settings::read(flag, |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    fn with<T>(pairs: &[(&str, &str)], body: impl Fn(&Environment<'_>) -> T) -> (T, Vec<String>) {
+        let lookup = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let environment = Environment::new(&lookup);
+        (body(&environment), environment.into_warnings())
     }
 
-    fn destination(flag: Option<&str>, pairs: &[(&str, &str)]) -> (String, Protocol) {
-        let destination = read(flag, pairs).unwrap().destination.unwrap();
-        (destination.endpoint, destination.protocol)
-    }
-
-    const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4317");
-    const TRACES: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4317/base");
-    const HTTP: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
-
-    #[test]
-    fn the_flag_wins_over_the_variables_and_those_over_the_default() {
-        let grpc = |endpoint: &str| (endpoint.to_owned(), Protocol::Grpc);
-        assert_eq!(destination(Some("http://flag:4317"), &[TRACES, ALL]), grpc("http://flag:4317"));
-        assert_eq!(destination(None, &[TRACES, ALL]), grpc("http://traces:4317/base"));
-        assert_eq!(destination(None, &[ALL]), grpc("http://all:4317"));
-        assert_eq!(destination(None, &[]), grpc("http://localhost:4317"));
-    }
-
-    #[test]
-    fn http_has_its_own_port_and_path() {
-        let http = |endpoint: &str| (endpoint.to_owned(), Protocol::Http);
-        assert_eq!(destination(None, &[HTTP]), http("http://localhost:4318/v1/traces"));
-        assert_eq!(
-            destination(None, &[HTTP, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1/b/")]),
-            http("http://a:1/b/v1/traces")
-        );
-        assert_eq!(destination(None, &[HTTP, TRACES]), http("http://traces:4317/base"));
-        assert_eq!(destination(Some("http://flag:4318"), &[HTTP]), http("http://flag:4318/v1/traces"));
-        assert_eq!(destination(Some("http://flag:4318/"), &[HTTP]), http("http://flag:4318/v1/traces"));
-        assert_eq!(destination(Some("http://flag/x"), &[HTTP]), http("http://flag/x"));
-    }
-
-    #[test]
-    fn the_protocol_of_traces_wins_over_that_of_all_signals() {
-        let traces = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc");
-        assert_eq!(destination(None, &[HTTP, traces]).1, Protocol::Grpc);
+    fn read(pairs: &[(&str, &str)]) -> Settings {
+        with(pairs, |env| Settings::read(None, env).unwrap()).0
     }
 
     #[test]
     fn an_export_that_is_switched_off_has_no_destination() {
-        assert_eq!(read(None, &[("OTEL_SDK_DISABLED", "TRUE")]).unwrap().destination, None);
-        assert_eq!(read(Some("http://flag"), &[("OTEL_TRACES_EXPORTER", "none")]).unwrap().destination, None);
+        assert!(read(&[("OTEL_SDK_DISABLED", "TRUE")]).destination.is_none());
+        assert!(read(&[("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "nonsense")]).destination.is_none());
+        assert!(read(&[("OTEL_TRACES_EXPORTER", "none")]).destination.is_none());
     }
 
     #[test]
-    fn a_wrong_variable_is_named_with_what_to_write() {
-        let error = read(None, &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).unwrap_err().to_string();
-        assert_eq!(error, "OTEL_EXPORTER_OTLP_PROTOCOL is 'http/json': write 'grpc' or 'http/protobuf'");
-        let error = read(None, &[("OTEL_BSP_SCHEDULE_DELAY", "1s")]).unwrap_err().to_string();
-        assert_eq!(error, "OTEL_BSP_SCHEDULE_DELAY is '1s': write a whole number");
+    fn only_true_disables() {
+        let (settings, warnings) = with(&[("OTEL_SDK_DISABLED", "1")], |env| Settings::read(None, env).unwrap());
+        assert!(settings.destination.is_some());
+        assert_eq!(warnings, ["OTEL_SDK_DISABLED is '1', which counts as unset: write 'true' or 'false'"]);
     }
 
     #[test]
-    fn empty_variables_count_as_unset() {
-        assert_eq!(destination(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", ""), ("OTEL_TRACES_EXPORTER", " ")]).1, Protocol::Grpc);
+    fn the_exporter_is_otlp_unless_another_one_is_named() {
+        assert!(matches!(read(&[]).destination, Some(Destination::Otlp(_))));
+        assert!(matches!(read(&[("OTEL_TRACES_EXPORTER", " ")]).destination, Some(Destination::Otlp(_))));
+        assert!(matches!(read(&[("OTEL_TRACES_EXPORTER", "console")]).destination, Some(Destination::Console)));
+        let unknown = with(&[("OTEL_TRACES_EXPORTER", "zipkin")], |env| Settings::read(None, env).unwrap_err().to_string());
+        assert_eq!(unknown.0, "OTEL_TRACES_EXPORTER is 'zipkin': write 'otlp', 'console' or 'none'");
+    }
+
+    #[test]
+    fn the_batch_processors_variables_shape_the_queue() {
+        assert_eq!(read(&[]).batching, Batching::default());
+        let pairs = [
+            ("OTEL_BSP_SCHEDULE_DELAY", "5"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "30000"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "64"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16"),
+        ];
+        let batching = read(&pairs).batching;
+        assert_eq!((batching.schedule_delay.as_millis(), batching.export_timeout.as_secs()), (5, 30));
+        assert_eq!((batching.queue, batching.batch), (64, 16));
+    }
+
+    #[test]
+    fn a_wrong_number_is_warned_of_and_the_default_is_used() {
+        let pairs = [("OTEL_BSP_SCHEDULE_DELAY", "1s"), ("OTEL_BSP_MAX_QUEUE_SIZE", "0")];
+        let (settings, warnings) = with(&pairs, |env| Settings::read(None, env).unwrap());
+        assert_eq!(settings.batching, Batching::default());
+        let found: Vec<&str> = warnings.iter().filter_map(|warning| warning.split(',').next()).collect();
+        assert_eq!(found, ["OTEL_BSP_MAX_QUEUE_SIZE is '0'", "OTEL_BSP_SCHEDULE_DELAY is '1s'"]);
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_the_queue() {
+        let pairs = [("OTEL_BSP_MAX_QUEUE_SIZE", "8"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16")];
+        let (settings, warnings) = with(&pairs, |env| Settings::read(None, env).unwrap());
+        assert_eq!((settings.batching.batch, warnings.len()), (8, 1));
+        let (small, warnings) = with(&pairs[..1], |env| Settings::read(None, env).unwrap());
+        assert_eq!((small.batching.batch, warnings.len()), (8, 0));
+    }
+
+    #[test]
+    fn the_log_level_is_that_of_the_export() {
+        let directive = |value| with(&[("OTEL_LOG_LEVEL", value)], log_directive);
+        assert_eq!(directive("DEBUG").0.as_deref(), Some("sojourn_engine::telemetry=debug"));
+        assert_eq!(directive("none").0.as_deref(), Some("sojourn_engine::telemetry=off"));
+        assert_eq!(directive(""), (None, vec![]));
+        assert_eq!((directive("loud").0, directive("loud").1.len()), (None, 1));
     }
 }

@@ -1,10 +1,12 @@
 //! W3C Trace Context in headers: `traceparent` and `tracestate` in, `traceresponse` out. Pure.
 //!
 //! Whatever does not follow the specification is ignored as it asks: a wrong `traceparent` means no caller at all, a wrong
-//! `tracestate` is dropped and the caller stays. (b3 has its place beside this file.)
+//! `tracestate` is dropped and the caller stays.
 
 use http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
+use super::propagation::{Caller, lower_hex};
 
 /// Header with the caller's ids.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -18,31 +20,16 @@ const MAX_TRACESTATE_BYTES: usize = 4096;
 /// Most members of a `tracestate`, by the specification.
 const MAX_TRACESTATE_MEMBERS: usize = 32;
 
-/// The span that a request was made from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Caller {
-    /// Its trace.
-    pub trace_id: u128,
-    /// The span itself.
-    pub span_id: u64,
-    /// Whether the caller records it.
-    pub sampled: bool,
-    /// `tracestate`, carried on; empty without one.
-    pub state: String,
-}
-
-impl Caller {
-    /// Reads the caller's context from request headers; `None` without a valid one.
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let mut parents = headers.get_all(TRACEPARENT).iter();
-        let parent = parents.next()?.to_str().ok()?;
-        if parents.next().is_some() {
-            return None;
-        }
-        let (trace_id, span_id, flags) = parse_traceparent(parent.trim())?;
-        let state = tracestate(headers).unwrap_or_default();
-        Some(Self { trace_id, span_id, sampled: flags.is_sampled(), state })
+/// Reads the caller's context from request headers; `None` without a valid one.
+pub fn caller(headers: &HeaderMap) -> Option<Caller> {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let parent = parents.next()?.to_str().ok()?;
+    if parents.next().is_some() {
+        return None;
     }
+    let (trace_id, span_id, flags) = parse_traceparent(parent.trim())?;
+    let state = tracestate(headers).unwrap_or_default();
+    Some(Caller { trace_id, span_id, sampled: flags.is_sampled(), state })
 }
 
 /// The value of `traceresponse` for a span.
@@ -62,11 +49,6 @@ fn parse_traceparent(text: &str) -> Option<(u128, u64, TraceFlags)> {
     }
     let flags = TraceFlags::new(u8::try_from(flags).ok()?);
     Some((trace_id, u64::try_from(span_id).ok()?, flags))
-}
-
-fn lower_hex(text: &str, digits: usize) -> Option<u128> {
-    let valid = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if valid { u128::from_str_radix(text, 16).ok() } else { None }
 }
 
 fn tracestate(headers: &HeaderMap) -> Option<String> {
@@ -89,13 +71,13 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
     }
 
-    fn caller(parent: &str) -> Option<Caller> {
-        Caller::from_headers(&headers(&[(TRACEPARENT, parent)]))
+    fn read(parent: &str) -> Option<Caller> {
+        caller(&headers(&[(TRACEPARENT, parent)]))
     }
 
     #[test]
     fn a_valid_parent_is_read() {
-        let caller = caller(PARENT).unwrap();
+        let caller = read(PARENT).unwrap();
         assert_eq!(format!("{:032x}", caller.trace_id), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(format!("{:016x}", caller.span_id), "00f067aa0ba902b7");
         assert!(caller.sampled);
@@ -103,9 +85,9 @@ mod tests {
 
     #[test]
     fn the_flag_says_whether_the_caller_records() {
-        assert!(!caller(&PARENT.replace("-01", "-00")).unwrap().sampled);
-        assert!(caller(&PARENT.replace("-01", "-03")).unwrap().sampled);
-        assert!(!caller(&PARENT.replace("-01", "-02")).unwrap().sampled);
+        assert!(!read(&PARENT.replace("-01", "-00")).unwrap().sampled);
+        assert!(read(&PARENT.replace("-01", "-03")).unwrap().sampled);
+        assert!(!read(&PARENT.replace("-01", "-02")).unwrap().sampled);
     }
 
     #[test]
@@ -123,44 +105,44 @@ mod tests {
             &PARENT.replace("4bf", "4b"),
         ];
         for parent in wrong {
-            assert_eq!(caller(parent), None, "{parent}");
+            assert_eq!(read(parent), None, "{parent}");
         }
     }
 
     #[test]
     fn a_later_version_may_have_more_behind_the_flags() {
         let later = PARENT.replace("00-4b", "01-4b");
-        assert!(caller(&later).is_some());
-        assert!(caller(&format!("{later}-more-of-it")).is_some());
-        assert!(caller(&format!("{later}more")).is_none());
+        assert!(read(&later).is_some());
+        assert!(read(&format!("{later}-more-of-it")).is_some());
+        assert!(read(&format!("{later}more")).is_none());
     }
 
     #[test]
     fn two_parents_are_no_caller() {
         let mut headers = headers(&[(TRACEPARENT, PARENT)]);
         headers.append(TRACEPARENT, PARENT.parse().unwrap());
-        assert_eq!(Caller::from_headers(&headers), None);
+        assert_eq!(super::caller(&headers), None);
     }
 
     #[test]
     fn states_of_several_headers_are_one_list() {
         let mut headers = headers(&[(TRACEPARENT, PARENT), (TRACESTATE, "ot=th:8 , ")]);
         headers.append(TRACESTATE, "vendor=a".parse().unwrap());
-        assert_eq!(Caller::from_headers(&headers).unwrap().state, "ot=th:8,vendor=a");
+        assert_eq!(super::caller(&headers).unwrap().state, "ot=th:8,vendor=a");
     }
 
     #[test]
     fn a_wrong_state_is_dropped_and_the_caller_stays() {
         let many: Vec<String> = (0..33).map(|i| format!("k{i}=v")).collect();
         for state in ["nonsense", "UPPER=1", &many.join(",")] {
-            let caller = Caller::from_headers(&headers(&[(TRACEPARENT, PARENT), (TRACESTATE, state)])).unwrap();
+            let caller = super::caller(&headers(&[(TRACEPARENT, PARENT), (TRACESTATE, state)])).unwrap();
             assert_eq!(caller.state, "", "{state}");
         }
     }
 
     #[test]
     fn the_response_names_the_span() {
-        let caller = caller(PARENT).unwrap();
+        let caller = read(PARENT).unwrap();
         assert_eq!(traceresponse(caller.trace_id.into(), caller.span_id.into(), TraceFlags::SAMPLED), PARENT);
     }
 }

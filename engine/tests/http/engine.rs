@@ -16,7 +16,9 @@ use sojourn_engine::scheduler::state::{Limits, Policy};
 use sojourn_engine::served::{Served, ServedSlot};
 use sojourn_engine::telemetry::Tracing;
 use sojourn_engine::telemetry::context::RequestContext;
-use sojourn_engine::telemetry::export::{Counts, Exporter};
+use sojourn_engine::telemetry::export::Exporter;
+use sojourn_engine::telemetry::export::counts::Counts;
+use sojourn_engine::telemetry::propagation::Propagators;
 use sojourn_engine::text::{ChatTemplate, Text, bytes};
 use sojourn_journey::check::check;
 use sojourn_journey::record::Journey;
@@ -48,6 +50,7 @@ pub struct Setup {
     pub stall_timeout: Duration,
     pub max_model_len: u32,
     pub tracing: bool,
+    pub propagators: Propagators,
     /// Where journeys go instead of [`Engine::journey`].
     pub exporter: Option<Arc<Exporter>>,
     pub loaded: bool,
@@ -75,6 +78,7 @@ impl Default for Setup {
             stall_timeout: Duration::from_secs(30),
             max_model_len: 8192,
             tracing: true,
+            propagators: Propagators::default(),
             exporter: None,
             loaded: true,
         }
@@ -100,7 +104,12 @@ impl Setup {
             None => (Arc::new(Collected(sink)), Counts::default()),
         };
         let registry = self.tracing.then(|| Arc::new(Registry::new(HISTORY, next)));
-        let tracing = registry.clone().map(|registry| Tracing { sink: registry, counts, baggage: baggage() });
+        let tracing = registry.clone().map(|registry| Tracing {
+            sink: registry,
+            counts,
+            propagators: self.propagators,
+            baggage: baggage(),
+        });
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));
         let slot = ServedSlot::default();

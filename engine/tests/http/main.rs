@@ -16,5 +16,6 @@ mod journeys;
 mod logs;
 mod metrics;
 mod probes;
+mod receivers_in_trouble;
 mod rejections;
 mod traces;

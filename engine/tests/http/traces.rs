@@ -3,6 +3,8 @@
 use http::Method;
 use serde_json::json;
 use sojourn_contract::journey::Parent;
+use sojourn_engine::telemetry::environment::Environment;
+use sojourn_engine::telemetry::propagation::Propagators;
 
 use super::client::{chat, chat_body, send};
 use super::engine::Setup;
@@ -65,4 +67,44 @@ async fn without_tracing_there_are_no_journeys_and_still_an_id() {
     assert_eq!((answer.status.as_u16(), answer.header("traceresponse")), (200, None));
     assert_eq!(answer.header("x-request-id").map(str::len), Some(32));
     engine.assert_no_journey();
+}
+
+async fn engine_that_reads(propagators: &str) -> super::engine::Engine {
+    let lookup = |name: &str| (name == "OTEL_PROPAGATORS").then(|| propagators.to_owned());
+    let propagators = Propagators::read(&Environment::new(&lookup));
+    Setup { propagators, ..Setup::default() }.start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_writes_b3_keeps_its_trace() {
+    let mut engine = engine_that_reads("b3").await;
+    let single = format!("{TRACE}-00f067aa0ba902b7-1");
+    let several = [("x-b3-traceid", TRACE), ("x-b3-spanid", "00f067aa0ba902b7"), ("x-b3-sampled", "1")];
+    for headers in [[("b3", single.as_str())].as_slice(), &several] {
+        let answer = ask(&engine, headers).await;
+        let told = engine.journey().await;
+        assert_eq!((told.context.trace_id_text().as_str(), told.journey.parent), (TRACE, Parent::Sampled));
+        assert_eq!(told.request.parent_span_id, Some(0x00f0_67aa_0ba9_02b7));
+        let expected = format!("00-{TRACE}-{:016x}-01", told.request.span_id);
+        assert_eq!(answer.header("traceresponse"), Some(expected.as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsampled_caller_that_writes_b3_gets_its_trace_back_unsampled() {
+    let mut engine = engine_that_reads("tracecontext,b3").await;
+    let answer = ask(&engine, &[("b3", &format!("{}-00f067aa0ba902b7-0", &TRACE[16..]))]).await;
+    let told = engine.journey().await;
+    assert_eq!(told.journey.parent, Parent::Unsampled);
+    let expected = format!("00-{:0>32}-{:016x}-00", &TRACE[16..], told.request.span_id);
+    assert_eq!(answer.header("traceresponse"), Some(expected.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_not_asked_for_are_not_read() {
+    let mut engine = engine_that_reads("none").await;
+    ask(&engine, &[("traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-01")), ("baggage", "session.id=s")]).await;
+    let told = engine.journey().await;
+    assert_eq!((told.journey.parent, told.request.parent_span_id), (Parent::None, None));
+    assert_eq!(told.attribute("session.id"), None);
 }
