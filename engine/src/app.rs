@@ -1,6 +1,7 @@
 //! Puts the engine together and runs it: the server is up before the model is loaded, and gone when what it was asked is done.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,11 +14,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::cli::{Device, Serve};
+use crate::cli::{self, Device, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
-use crate::loading::{self, Loading};
-use crate::model::{Model, Wishes};
+use crate::hub::{self, Flags, HubError, Meter, Repository};
+use crate::loading::{self, Loading, Origin};
+use crate::model::{Location, Model, Wishes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
 use crate::served::{Served, ServedSlot};
@@ -41,7 +43,7 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let exporter = start_tracing(&arguments)?;
     let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
     let (startup, progress) = watch::channel(Startup {
-        waiting_for: "the model's weights".to_owned(),
+        waiting_for: "the model's files".to_owned(),
         done_bytes: 0,
         total_bytes: None,
         stalled: false,
@@ -80,8 +82,8 @@ async fn run(
     startup: watch::Sender<Startup>,
     exporter: Option<&Exporter>,
 ) -> Result<(), Termination> {
-    let (source, wishes, stall) = (arguments.model.clone(), wishes(arguments)?, arguments.timeouts.startup_timeout);
-    let loading = tokio::task::spawn_blocking(move || loading::load(&source, &wishes, clock, stall, &startup)).await;
+    let (origin, wishes, stall) = (origin(arguments)?, wishes(arguments)?, arguments.timeouts.startup_timeout);
+    let loading = loading::load(origin, wishes, clock, stall, startup).await;
     let Loading { model, stages } = loading.map_err(|error| internal(format!("the loader panicked: {error}")))?;
     let outcome = model.map_err(|error| error.termination());
     if let Some(exporter) = exporter {
@@ -191,6 +193,31 @@ fn http_settings(arguments: &Serve) -> http::Settings {
         api_key: arguments.api_key.clone().filter(|key| !key.is_empty()),
         drain_timeout: timeouts.drain_timeout,
     }
+}
+
+/// Fetches a model into the cache and says where it is there.
+pub async fn download(arguments: cli::Download) -> Result<PathBuf, Termination> {
+    let failed = |error: HubError| Termination { reason: error.reason(), message: error.to_string() };
+    let patience = arguments.startup_timeout;
+    let wanted = hub_download(arguments.model, &arguments.hub, patience).map_err(failed)?;
+    let (progress, _) =
+        watch::channel(Startup { waiting_for: String::new(), done_bytes: 0, total_bytes: None, stalled: false });
+    let cached = loading::download(&wanted, &Meter::default(), patience, &progress).await.map_err(failed)?;
+    Ok(cached.path)
+}
+
+fn origin(arguments: &Serve) -> Result<Origin, Termination> {
+    match &arguments.model {
+        Location::Here(source) => Ok(Origin::Here(source.clone())),
+        Location::Hub(repository) => hub_download(repository.clone(), &arguments.hub, arguments.timeouts.startup_timeout)
+            .map(Origin::Hub)
+            .map_err(|error| Termination { reason: error.reason(), message: error.to_string() }),
+    }
+}
+
+fn hub_download(repository: Repository, flags: &Flags, patience: Duration) -> Result<hub::Download, HubError> {
+    let settings = hub::Settings::read(flags, patience, |name| std::env::var(name).ok())?;
+    hub::Download::new(repository, flags, settings)
 }
 
 fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod cpu;
 pub mod exit;
 pub mod http;
+pub mod hub;
 pub mod loading;
 pub mod model;
 pub mod recorder;

@@ -80,8 +80,12 @@ pub const TIME_IN_MODEL_DECODE: &str = "gen_ai.latency.time_in_model_decode";
 /// Index of the sequence, on `llm_core`.
 pub const SEQUENCE_INDEX: &str = "journey.sequence_index";
 
-/// Bytes of the model's files, on the stage of `engine_startup` that reads them.
+/// On the stage `download` of `engine_startup`: bytes that came over the network. On `load`: bytes of the model's files.
 pub const STARTUP_BYTES: &str = "startup.bytes";
+/// The model as it was asked for, on the stage `download`.
+pub const STARTUP_MODEL: &str = "startup.model";
+/// The commit that is served, on the stage `download`.
+pub const STARTUP_REVISION: &str = "startup.revision";
 
 // === written by the sidecar ===
 
