@@ -208,7 +208,12 @@ pub async fn download(arguments: cli::Download) -> Result<PathBuf, Termination> 
 
 fn origin(arguments: &Serve) -> Result<Origin, Termination> {
     match &arguments.model {
-        Location::Here(source) => Ok(Origin::Here(source.clone())),
+        Location::Here(source) => {
+            if arguments.hub.revision.is_some() {
+                tracing::warn!("--{} does nothing: the model is no repository of the Hugging Face Hub", flag::REVISION);
+            }
+            Ok(Origin::Here(source.clone()))
+        }
         Location::Hub(repository) => hub_download(repository.clone(), &arguments.hub, arguments.timeouts.startup_timeout)
             .map(Origin::Hub)
             .map_err(|error| Termination { reason: error.reason(), message: error.to_string() }),

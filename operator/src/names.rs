@@ -37,6 +37,9 @@ pub const OWNED_FLAGS: [&str; 18] = [
     flag::CHAT_TEMPLATE,
 ];
 
+/// The volume that the model is on, or lands on.
+pub const MODEL_VOLUME: &str = "model";
+
 /// Name of the ConfigMap with the collector's configuration.
 pub fn collector_config(service: &str) -> String {
     format!("{service}-collector")

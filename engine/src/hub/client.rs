@@ -101,11 +101,11 @@ impl<'a> Client<'a> {
         if !response.status().is_redirection() {
             self.accept(response, revision, Some(file))?;
         }
-        let etag = seen.etag.ok_or_else(|| self.protocol(format!("it gives no ETag for {file}")))?;
+        let etag = seen.etag().ok_or_else(|| self.protocol(format!("it gives no ETag for {file}")))?;
         if !is_file_name(&etag) {
             return Err(self.protocol(format!("the ETag of {file} cannot name a file")));
         }
-        let size = seen.size.ok_or_else(|| self.protocol(format!("it does not give the size of {file}")))?;
+        let size = seen.size().ok_or_else(|| self.protocol(format!("it does not give the size of {file}")))?;
         let commit = seen.commit.ok_or_else(|| self.protocol("it names no commit (X-Repo-Commit)".to_owned()))?;
         Ok(Metadata { commit: self.commit(commit)?, etag, size })
     }
@@ -156,7 +156,7 @@ impl<'a> Client<'a> {
             let Some(next) = next else { return Ok((response, seen)) };
             let next = next.to_str().ok().and_then(|next| url.join(next).ok());
             url = next.ok_or_else(|| self.protocol("it redirects to what is no URL".to_owned()))?;
-            if method == Method::HEAD && seen.is_linked && !self.is_ours(&url) {
+            if method == Method::HEAD && seen.is_complete() && !self.is_ours(&url) {
                 return Ok((response, seen));
             }
         }
@@ -215,24 +215,36 @@ impl<'a> Client<'a> {
 #[derive(Debug, Default)]
 struct Seen {
     commit: Option<String>,
-    etag: Option<String>,
-    size: Option<u64>,
-    /// It was said of the file, not of the answer.
-    is_linked: bool,
+    /// Said by the hub of the file, in whatever answer.
+    linked: (Option<String>, Option<u64>),
+    /// Said by the last answer of itself.
+    own: (Option<String>, Option<u64>),
 }
 
 impl Seen {
     fn note(&mut self, response: &Response) {
         let headers = response.headers();
-        self.commit = self.commit.take().or_else(|| text(headers, COMMIT));
+        let etag = |name: &str| text(headers, name).as_deref().map(unquoted);
         let size = |name: &str| text(headers, name).and_then(|size| size.parse().ok());
-        let (etag, bytes) = (text(headers, LINKED_ETAG), size(LINKED_SIZE));
-        if etag.is_some() && bytes.is_some() {
-            (self.etag, self.size, self.is_linked) = (etag.as_deref().map(unquoted), bytes, true);
-        } else if !self.is_linked && !response.status().is_redirection() {
-            self.etag = text(headers, ETAG.as_str()).as_deref().map(unquoted);
-            self.size = size(CONTENT_LENGTH.as_str());
+        self.commit = self.commit.take().or_else(|| text(headers, COMMIT));
+        self.linked.0 = self.linked.0.take().or_else(|| etag(LINKED_ETAG));
+        self.linked.1 = self.linked.1.or_else(|| size(LINKED_SIZE));
+        if !response.status().is_redirection() {
+            self.own = (etag(ETAG.as_str()), size(CONTENT_LENGTH.as_str()));
         }
+    }
+
+    /// All is said; the place that the file is kept at need not be asked.
+    fn is_complete(&self) -> bool {
+        self.linked.0.is_some() && self.linked.1.is_some()
+    }
+
+    fn etag(&self) -> Option<String> {
+        self.linked.0.clone().or_else(|| self.own.0.clone())
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.linked.1.or(self.own.1)
     }
 }
 

@@ -71,6 +71,17 @@ async fn the_token_goes_to_the_hub_and_not_to_where_it_keeps_its_files() {
 }
 
 #[tokio::test]
+async fn a_repository_that_was_renamed_is_found_under_its_old_name() {
+    let (hub, content) = Hub::with_gguf().await;
+    for model in ["hf://org/old", "hf://org/old/model.gguf"] {
+        let cache = tempfile::tempdir().unwrap();
+        let cached = run(&wanted(&hub.endpoint, cache.path(), model)).await.0.unwrap();
+        assert!(cached.path.starts_with(cache.path().join("models--org--old")), "{:?}", cached.path);
+        assert!(std::fs::read(cached.path).unwrap() == *content);
+    }
+}
+
+#[tokio::test]
 async fn a_second_start_fetches_no_byte() {
     let (hub, content) = Hub::with_gguf().await;
     let cache = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The hub: one repository, `org/repo`, at one commit. Large files are kept elsewhere, on another origin, as the real hub does.
+//! The hub: one repository, `org/repo`, at one commit, that was once called `org/old`. Large files are kept elsewhere, on another
+//! origin, as the real hub does.
 
 use std::collections::VecDeque;
 use std::io;
@@ -144,6 +145,10 @@ async fn answer(State((place, shared)): State<(Place, Arc<Shared>)>, request: Re
         let response = Response::builder().status(refusal.status);
         let response = refusal.headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
         return response.body(Body::empty()).unwrap();
+    }
+    if path.contains("/old/") {
+        let response = Response::builder().status(StatusCode::TEMPORARY_REDIRECT);
+        return response.header("location", path.replace("/old/", "/repo/")).body(Body::empty()).unwrap();
     }
     let parts: Vec<&str> = path[1..].split('/').collect();
     match parts.as_slice() {

@@ -14,9 +14,9 @@ use sojourn_contract::{env, flag, label, path, port};
 use super::pod::{PRE_STOP_SECONDS, restricted};
 use super::resource_attributes;
 use super::service::HTTP;
+use crate::names::MODEL_VOLUME;
 use crate::reconcile::service::{Accelerator, ModelVolume, Service};
 
-const MODEL_VOLUME: &str = "model";
 const HOME_VOLUME: &str = "home";
 const TMP_VOLUME: &str = "tmp";
 const CHAT_TEMPLATE_VOLUME: &str = "chat-template";

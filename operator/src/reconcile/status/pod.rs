@@ -7,6 +7,7 @@ use sojourn_contract::label;
 
 use super::super::service::{Accelerator, ModelVolume, Service};
 use crate::crd::status::ReadyReason;
+use crate::names::MODEL_VOLUME;
 
 /// Whether a pod still counts: not on its way out, not at its end.
 pub(super) fn is_living(pod: &Pod) -> bool {
@@ -30,6 +31,15 @@ pub(super) fn problem(pod: &Pod, service: &Service) -> (ReadyReason, String) {
         .or_else(|| containers(pod).find_map(blocked))
         .or_else(|| ended(pod))
         .unwrap_or_else(|| (ReadyReason::Loading, progress(pod, service)))
+}
+
+/// A pod that wrote more into its cache than it may is evicted, and so will be the next one.
+pub(super) fn outgrown_cache(pod: &Pod) -> Option<(ReadyReason, String)> {
+    let status = pod.status.as_ref().filter(|status| status.reason.as_deref() == Some("Evicted"))?;
+    let said = status.message.as_deref().map(str::trim)?;
+    let outgrown = said.contains(&format!("EmptyDir volume \"{MODEL_VOLUME}\" exceeds the limit"));
+    let what = format!("the model is larger than spec.model.cache.sizeLimit ({said}); raise it");
+    outgrown.then_some((ReadyReason::ModelLoadFailed, what))
 }
 
 fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {

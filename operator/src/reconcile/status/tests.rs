@@ -153,6 +153,20 @@ fn a_pending_pod_says_what_it_waits_for() {
 }
 
 #[test]
+fn a_model_that_outgrows_its_cache_is_no_endless_loading() {
+    let evicted = json!({
+        "phase": "Failed",
+        "reason": "Evicted",
+        "message": "Usage of EmptyDir volume \"model\" exceeds the limit \"1Gi\". ",
+    });
+    let case = service_of("uri: 'hf://org/repo', cache: {sizeLimit: 1Gi}", "")
+        .with_pod("a", evicted)
+        .with_pod("b", engine(json!({"running": {}}), json!({})));
+    check(&case, "ModelLoadFailed", "larger than spec.model.cache.sizeLimit");
+    check(&case.with_pod("c", ready()), "Serving", "every replica serves");
+}
+
+#[test]
 fn a_model_that_is_downloaded_is_named_while_it_comes() {
     let case = service_of("uri: 'hf://org/repo@v1'", "").with_pod("a", engine(json!({"running": {}}), json!({})));
     check(&case, "Loading", "downloads and loads hf://org/repo@v1");
