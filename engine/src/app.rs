@@ -3,6 +3,8 @@
 mod traced;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sojourn_contract::exit::{Reason, Termination};
@@ -15,15 +17,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
-use crate::cli::{Device, Serve};
+use crate::cli::{self, Device, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
+use crate::hub::{self, Flags, HubError, Meter, Repository};
 use crate::journeys::view::View;
-use crate::loading::{self, Loading};
+use crate::loading::{self, Loading, Origin};
 use crate::metrics::Metrics;
 use crate::metrics::mfu::{Mfu, Peak, PeakSource};
 use crate::metrics::steps::Steps;
-use crate::model::{Model, Wishes};
+use crate::model::{Location, Model, Wishes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
 use crate::served::{Served, ServedSlot};
@@ -49,7 +52,7 @@ pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let traced = traced::start(&arguments.telemetry)?;
     let listener = bind(SocketAddr::new(arguments.host, arguments.port)).await?;
     let (startup, progress) = watch::channel(Startup {
-        waiting_for: "the model's weights".to_owned(),
+        waiting_for: "the model's files".to_owned(),
         done_bytes: 0,
         total_bytes: None,
         stalled: false,
@@ -97,8 +100,8 @@ async fn run(
     exporter: Option<&Exporter>,
     metrics: &Metrics,
 ) -> Result<(), Termination> {
-    let (source, wishes, stall) = (arguments.model.clone(), wishes(arguments)?, arguments.timeouts.startup_timeout);
-    let loading = tokio::task::spawn_blocking(move || loading::load(&source, &wishes, clock, stall, &startup)).await;
+    let (origin, wishes, stall) = (origin(arguments)?, wishes(arguments)?, arguments.timeouts.startup_timeout);
+    let loading = loading::load(origin, wishes, clock, stall, startup).await;
     let Loading { model, stages } = loading.map_err(|error| internal(format!("the loader panicked: {error}")))?;
     let outcome = model.map_err(|error| error.termination());
     if let Some(exporter) = exporter {
@@ -205,6 +208,36 @@ fn http_settings(arguments: &Serve) -> http::Settings {
         api_key: arguments.api_key.clone().filter(|key| !key.is_empty()),
         drain_timeout: timeouts.drain_timeout,
     }
+}
+
+/// Fetches a model into the cache and says where it is there.
+pub async fn download(arguments: cli::Download) -> Result<PathBuf, Termination> {
+    let failed = |error: HubError| Termination { reason: error.reason(), message: error.to_string() };
+    let patience = arguments.startup_timeout;
+    let wanted = hub_download(arguments.model, &arguments.hub, patience).map_err(failed)?;
+    let (progress, _) =
+        watch::channel(Startup { waiting_for: String::new(), done_bytes: 0, total_bytes: None, stalled: false });
+    let cached = loading::download(&wanted, &Meter::default(), patience, &progress).await.map_err(failed)?;
+    Ok(cached.path)
+}
+
+fn origin(arguments: &Serve) -> Result<Origin, Termination> {
+    match &arguments.model {
+        Location::Here(source) => {
+            if arguments.hub.revision.is_some() {
+                tracing::warn!("--{} does nothing: the model is no repository of the Hugging Face Hub", flag::REVISION);
+            }
+            Ok(Origin::Here(source.clone()))
+        }
+        Location::Hub(repository) => hub_download(repository.clone(), &arguments.hub, arguments.timeouts.startup_timeout)
+            .map(Origin::Hub)
+            .map_err(|error| Termination { reason: error.reason(), message: error.to_string() }),
+    }
+}
+
+fn hub_download(repository: Repository, flags: &Flags, patience: Duration) -> Result<hub::Download, HubError> {
+    let settings = hub::Settings::read(flags, patience, |name| std::env::var(name).ok())?;
+    hub::Download::new(repository, flags, settings)
 }
 
 fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sojourn_contract::{env, flag, port};
 
+use crate::hub;
 use crate::journeys::filter::Filter;
-use crate::model::Source;
+use crate::model::Location;
 use crate::scheduler::state::Policy;
 
 /// Serves a model behind an OpenAI API and traces each request's journey.
@@ -25,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve a model.
     Serve(Box<Serve>),
+    /// Fetch a model from the Hugging Face Hub into the cache and print where it is.
+    Download(Download),
     /// Check that the journeys in a trace are legal: OTLP JSON, or Jaeger's answer.
     Check(TraceFile),
     /// Draw the journeys in a trace: OTLP JSON, or Jaeger's answer.
@@ -96,13 +99,30 @@ pub enum When {
     Never,
 }
 
+/// Flags of `download`.
+#[derive(Debug, Args)]
+pub struct Download {
+    /// hf://ORG/REPO[@REVISION][/FILE.gguf]
+    #[arg(value_name = "MODEL")]
+    pub model: hub::Repository,
+    /// What comes from the Hugging Face Hub.
+    #[command(flatten)]
+    pub hub: hub::Flags,
+    /// Seconds without a byte after which the download is given up.
+    #[arg(long = flag::STARTUP_TIMEOUT, default_value = "1800", value_name = "SECONDS", value_parser = seconds)]
+    pub startup_timeout: Duration,
+    /// Form of log lines.
+    #[arg(long = "log-format", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// A GGUF file, or `scripted:` for a model that is not one.
+    /// A GGUF file, hf://ORG/REPO[@REVISION][/FILE.gguf], or `scripted:` for a model that is not one.
     #[arg(value_name = "MODEL")]
-    pub model: Source,
-    /// Name of the model in requests and answers [default: the file's name without .gguf].
+    pub model: Location,
+    /// Name of the model in requests and answers [default: ORG/REPO, or the file's name without .gguf].
     #[arg(long = flag::SERVED_MODEL_NAME, value_name = "NAME")]
     pub served_model_name: Option<String>,
     /// Address to listen on.
@@ -120,6 +140,9 @@ pub struct Serve {
     /// Jinja file instead of the model's own chat template.
     #[arg(long = flag::CHAT_TEMPLATE, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// What comes from the Hugging Face Hub.
+    #[command(flatten)]
+    pub hub: hub::Flags,
     /// Capacity.
     #[command(flatten)]
     pub capacity: Capacity,

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod cpu;
 pub mod exit;
 pub mod http;
+pub mod hub;
 pub mod journeys;
 pub mod loading;
 pub mod logging;

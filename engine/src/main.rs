@@ -1,4 +1,4 @@
-//! `sojourn-engine`: serve a model, check a trace, draw a trace, look at the journeys of a running engine.
+//! `sojourn-engine`: serve a model, check a trace, draw a trace, look at the journeys of a running engine, fetch a model.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use sojourn_contract::exit::{Reason, Termination};
-use sojourn_engine::cli::{Cli, Command, Draw, Form, Journeys, Serve, When};
+use sojourn_engine::cli::{Cli, Command, Download, Draw, Form, Journeys, Serve, When};
 use sojourn_engine::clock::Clock;
 use sojourn_engine::journeys::terminal::{self, Wanted};
 use sojourn_engine::{app, cpu, exit, logging};
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let clock = Clock::start();
     match Cli::parse().command {
         Command::Serve(arguments) => serve(*arguments, clock),
+        Command::Download(arguments) => download(arguments),
         Command::Check(trace) => report(check_file(&trace.file)),
         Command::Draw(arguments) => report(draw_file(&arguments)),
         Command::Journeys(arguments) => report(show_journeys(arguments)),
@@ -35,22 +36,35 @@ fn serve(arguments: Serve, clock: Clock) -> ExitCode {
         );
         return exit::report(&Termination { reason: Reason::UnsupportedCpu, message });
     }
-    // Both ring and aws-lc-rs are in the tree, so rustls does not choose by itself; an error says that one is installed.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let message = format!("cannot start the runtime: {error}");
-            return exit::report(&Termination { reason: Reason::Internal, message });
-        }
-    };
-    let result = runtime.block_on(app::serve(arguments, clock));
-    // A loader that still blocks is not waited for.
-    runtime.shutdown_background();
-    match result {
+    match run(app::serve(arguments, clock)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(termination) => exit::report(&termination),
     }
+}
+
+/// Prints where the model is, and nothing else, on standard output.
+fn download(arguments: Download) -> ExitCode {
+    logging::start(arguments.log_format);
+    match run(app::download(arguments)) {
+        Ok(path) => {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(termination) => exit::report(&termination),
+    }
+}
+
+fn run<T>(work: impl Future<Output = Result<T, Termination>>) -> Result<T, Termination> {
+    // Both ring and aws-lc-rs are in the tree, so rustls does not choose by itself; an error says that one is installed.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Termination { reason: Reason::Internal, message: format!("cannot start the runtime: {error}") })?;
+    let result = runtime.block_on(work);
+    // A loader that still blocks is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 fn report(result: anyhow::Result<bool>) -> ExitCode {

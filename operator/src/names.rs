@@ -16,7 +16,7 @@ pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 pub const UID: i64 = 65532;
 
 /// Flags of the engine that follow from fields of the spec.
-pub const OWNED_FLAGS: [&str; 16] = [
+pub const OWNED_FLAGS: [&str; 18] = [
     flag::ENABLE_JOURNEY_TRACING,
     flag::OTLP_TRACES_ENDPOINT,
     flag::JOURNEY_DETAIL,
@@ -24,6 +24,8 @@ pub const OWNED_FLAGS: [&str; 16] = [
     flag::SERVED_MODEL_NAME,
     flag::HOST,
     flag::PORT,
+    flag::HF_TOKEN,
+    flag::DOWNLOAD_DIR,
     flag::DEVICE,
     flag::MAX_MODEL_LEN,
     flag::MAX_NUM_SEQS,
@@ -34,6 +36,9 @@ pub const OWNED_FLAGS: [&str; 16] = [
     flag::STARTUP_TIMEOUT,
     flag::CHAT_TEMPLATE,
 ];
+
+/// The volume that the model is on, or lands on.
+pub const MODEL_VOLUME: &str = "model";
 
 /// Name of the ConfigMap with the collector's configuration.
 pub fn collector_config(service: &str) -> String {

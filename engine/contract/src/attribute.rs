@@ -84,8 +84,12 @@ pub const SEQUENCE_INDEX: &str = "journey.sequence_index";
 /// absent without one. The facts count them all the same.
 pub const DROPPED_EVENTS: &str = "journey.dropped_events";
 
-/// Bytes of the model's files, on the stage of `engine_startup` that reads them.
+/// On the stage `download` of `engine_startup`: bytes that came over the network. On `load`: bytes of the model's files.
 pub const STARTUP_BYTES: &str = "startup.bytes";
+/// The model as it was asked for, on the stage `download`.
+pub const STARTUP_MODEL: &str = "startup.model";
+/// The commit that is served, on the stage `download`.
+pub const STARTUP_REVISION: &str = "startup.revision";
 
 // === written by the sidecar ===
 

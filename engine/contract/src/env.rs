@@ -14,3 +14,14 @@ pub const POD_UID: &str = "POD_UID";
 pub const NODE_NAME: &str = "NODE_NAME";
 /// The key that clients must send, from `spec.auth`.
 pub const API_KEY: &str = "SOJOURN_API_KEY";
+
+/// The Hugging Face Hub or a mirror of it; default `https://huggingface.co`.
+pub const HF_ENDPOINT: &str = "HF_ENDPOINT";
+/// Token for private and gated models; also the key in the Secret that `spec.model.credentialsSecretRef` names.
+pub const HF_TOKEN: &str = "HF_TOKEN";
+/// Where huggingface_hub keeps everything, the cache in `hub` below it.
+pub const HF_HOME: &str = "HF_HOME";
+/// The cache itself.
+pub const HF_HUB_CACHE: &str = "HF_HUB_CACHE";
+/// `1`: the hub is not asked, the cache alone is used.
+pub const HF_HUB_OFFLINE: &str = "HF_HUB_OFFLINE";

@@ -38,6 +38,12 @@ flags! {
     HOST = "host",
     /// Port to listen on.
     PORT = "port",
+    /// Branch, tag or commit of an `hf://` model.
+    REVISION = "revision",
+    /// Token for the Hugging Face Hub.
+    HF_TOKEN = "hf-token",
+    /// Cache for `hf://` models.
+    DOWNLOAD_DIR = "download-dir",
     /// `cpu` or `cuda`.
     DEVICE = "device",
     /// Longest prompt and completion together, in tokens.

@@ -2,6 +2,8 @@
 
 /// Where a model's PersistentVolumeClaim is mounted, read-only.
 pub const MODELS: &str = "/models";
+/// Where a model from the Hugging Face Hub lands, in the layout of its cache.
+pub const MODEL_CACHE: &str = "/var/cache/huggingface";
 /// The ConfigMap with the collector's configuration.
 pub const COLLECTOR_CONFIG_DIR: &str = "/etc/sojourn/collector";
 /// Key of that ConfigMap and name of its file.

@@ -31,15 +31,15 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub name: Option<String>,
-    /// The file in the place that `uri` names, where that is a directory or a repository with several.
+    /// The file in the place that `uri` names, where that is a directory or a repository with several GGUF files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && !self.matches('(^|/)[.][.](/|$)')").message("write a relative path without '..'"))]
     pub file: Option<String>,
-    /// Where a downloaded model lands. Default: an emptyDir without a limit.
+    /// Where an `hf://` model lands. Default: an emptyDir without a limit, so that each new pod downloads it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
-    /// The Secret for the download, with the key `HF_TOKEN`.
+    /// The Secret for an `hf://` model that is private or gated, with the key `HF_TOKEN`. Pods do not start without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<NameRef>,
     /// Where the tokenizer is, when the model does not bring its own.
@@ -56,7 +56,8 @@ pub struct Model {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.claimName) && has(self.sizeLimit))").message("set claimName or sizeLimit, not both: sizeLimit is for an emptyDir"))]
 pub struct Cache {
-    /// A PersistentVolumeClaim that the pods of the service share.
+    /// A PersistentVolumeClaim that the pods share: one of them downloads, the others wait for it. On several nodes it has to
+    /// be ReadWriteMany.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: Option<String>,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, PodTemplateSpec, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Map, Value};
@@ -57,23 +58,33 @@ pub struct Service {
 /// The model's place and name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// What is mounted read-only at [`sojourn_contract::path::MODELS`].
+    /// Where the model is, or where it lands.
     pub volume: ModelVolume,
-    /// The model's path in the engine's container.
-    pub path: String,
+    /// What the engine is told to serve: a path in its container, or `hf://...`.
+    pub location: String,
+    /// Secret with a token for the download.
+    pub credentials_secret: Option<String>,
     /// What clients call it.
     pub served_name: String,
     /// ConfigMap key with a chat template.
     pub chat_template: Option<KeyRef>,
 }
 
-/// What holds the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What holds the model: read-only at [`sojourn_contract::path::MODELS`], or a cache at
+/// [`sojourn_contract::path::MODEL_CACHE`].
+#[derive(Debug, Clone, PartialEq)]
 pub enum ModelVolume {
     /// A PersistentVolumeClaim of this name.
     Claim(String),
     /// A directory of the node.
     NodeDirectory(String),
+    /// Pods of the service share what they download, in a PersistentVolumeClaim of this name.
+    SharedCache(String),
+    /// Each pod downloads for itself.
+    OwnCache {
+        /// Limit of the emptyDir.
+        size_limit: Option<Quantity>,
+    },
 }
 
 /// What the engine computes on.

@@ -14,9 +14,9 @@ use sojourn_contract::{env, flag, label, path, port};
 use super::pod::{PRE_STOP_SECONDS, restricted};
 use super::resource_attributes;
 use super::service::HTTP;
+use crate::names::MODEL_VOLUME;
 use crate::reconcile::service::{Accelerator, ModelVolume, Service};
 
-const MODEL_VOLUME: &str = "model";
 const HOME_VOLUME: &str = "home";
 const TMP_VOLUME: &str = "tmp";
 const CHAT_TEMPLATE_VOLUME: &str = "chat-template";
@@ -58,12 +58,15 @@ pub(super) fn container(service: &Service) -> Container {
 pub(super) fn volumes(service: &Service) -> Vec<Volume> {
     let mut model = Volume { name: MODEL_VOLUME.into(), ..Volume::default() };
     match &service.model.volume {
-        ModelVolume::Claim(claim_name) => {
+        ModelVolume::Claim(claim_name) | ModelVolume::SharedCache(claim_name) => {
             let claim = PersistentVolumeClaimVolumeSource { claim_name: claim_name.clone(), read_only: None };
             model.persistent_volume_claim = Some(claim);
         }
         ModelVolume::NodeDirectory(directory) => {
             model.host_path = Some(HostPathVolumeSource { path: directory.clone(), type_: Some("Directory".into()) });
+        }
+        ModelVolume::OwnCache { size_limit } => {
+            model.empty_dir = Some(EmptyDirVolumeSource { medium: None, size_limit: size_limit.clone() });
         }
     }
     let empty =
@@ -88,8 +91,11 @@ fn mounts(service: &Service) -> Vec<VolumeMount> {
         read_only: read_only.then_some(true),
         ..VolumeMount::default()
     };
-    let mut mounts =
-        vec![mount(MODEL_VOLUME, path::MODELS, true), mount(HOME_VOLUME, HOME, false), mount(TMP_VOLUME, "/tmp", false)];
+    let model = match service.model.volume {
+        ModelVolume::Claim(_) | ModelVolume::NodeDirectory(_) => mount(MODEL_VOLUME, path::MODELS, true),
+        ModelVolume::SharedCache(_) | ModelVolume::OwnCache { .. } => mount(MODEL_VOLUME, path::MODEL_CACHE, false),
+    };
+    let mut mounts = vec![model, mount(HOME_VOLUME, HOME, false), mount(TMP_VOLUME, "/tmp", false)];
     if service.model.chat_template.is_some() {
         mounts.push(mount(CHAT_TEMPLATE_VOLUME, CHAT_TEMPLATE_DIR, true));
     }
@@ -104,13 +110,18 @@ fn arguments(service: &Service) -> Vec<String> {
     };
     let with = |flag: &str, value: String| Some(format!("--{flag}={value}"));
     let number = |flag: &str, value: Option<i32>| value.map(|value| format!("--{flag}={value}"));
+    let cache = match service.model.volume {
+        ModelVolume::Claim(_) | ModelVolume::NodeDirectory(_) => None,
+        ModelVolume::SharedCache(_) | ModelVolume::OwnCache { .. } => Some(path::MODEL_CACHE.to_owned()),
+    };
     let chat_template = service.model.chat_template.as_ref().map(|_| format!("{CHAT_TEMPLATE_DIR}/{CHAT_TEMPLATE_FILE}"));
-    let mut arguments = vec!["serve".to_owned(), service.model.path.clone()];
+    let mut arguments = vec!["serve".to_owned(), service.model.location.clone()];
     let flags = [
         with(flag::SERVED_MODEL_NAME, service.model.served_name.clone()),
         with(flag::HOST, "0.0.0.0".into()),
         with(flag::PORT, port::HTTP.to_string()),
         with(flag::DEVICE, device.into()),
+        cache.and_then(|directory| with(flag::DOWNLOAD_DIR, directory)),
         with(flag::STARTUP_TIMEOUT, service.startup_seconds.to_string()),
         with(flag::DRAIN_TIMEOUT, service.drain_seconds.to_string()),
         number(flag::MAX_NUM_SEQS, engine.max_num_seqs),
@@ -135,16 +146,20 @@ fn arguments(service: &Service) -> Vec<String> {
 fn environment(service: &Service) -> Vec<EnvVar> {
     let mut environment = resource_attributes::environment(&service.name, label::ENGINE_CONTAINER, &service.image);
     environment.push(resource_attributes::value("HOME", HOME.into()));
-    environment.extend(service.api_key.as_ref().map(|secret| EnvVar {
-        name: env::API_KEY.into(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            // Not optional: a missing Secret keeps the pod from starting, it never opens the server.
-            secret_key_ref: Some(SecretKeySelector { name: secret.name.clone(), key: secret.key.clone(), optional: None }),
-            ..EnvVarSource::default()
-        }),
-    }));
+    let credentials = service.model.credentials_secret.as_ref();
+    environment.extend(credentials.map(|secret| from_secret(env::HF_TOKEN, secret, env::HF_TOKEN)));
+    environment.extend(service.api_key.as_ref().map(|secret| from_secret(env::API_KEY, &secret.name, &secret.key)));
     environment
+}
+
+/// Not optional: a missing Secret keeps the pod from starting, it never opens the server.
+fn from_secret(variable: &str, secret: &str, key: &str) -> EnvVar {
+    let selector = SecretKeySelector { name: secret.into(), key: key.into(), optional: None };
+    EnvVar {
+        name: variable.into(),
+        value: None,
+        value_from: Some(EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }),
+    }
 }
 
 fn resources(service: &Service) -> ResourceRequirements {

@@ -9,7 +9,7 @@ use sojourn_contract::label;
 
 use super::{engine, sidecar};
 use crate::names;
-use crate::reconcile::service::{Accelerator, Service};
+use crate::reconcile::service::{Accelerator, ModelVolume, Service};
 use crate::settings::Settings;
 
 /// Seconds that a pod goes on serving after its end was asked for, because proxies learn of it late.
@@ -34,6 +34,8 @@ pub(super) fn template(service: &Service, settings: &Settings) -> PodTemplateSpe
         Accelerator::Cuda { runtime_class, .. } => runtime_class.clone(),
         Accelerator::Cpu => None,
     };
+    // A claim belongs to root until it is told whose it is; emptyDirs may be written by everybody.
+    let writes_into_claim = matches!(service.model.volume, ModelVolume::SharedCache(_));
     let spec = PodSpec {
         affinity: placement.affinity.clone(),
         automount_service_account_token: Some(false),
@@ -43,6 +45,8 @@ pub(super) fn template(service: &Service, settings: &Settings) -> PodTemplateSpe
         node_selector: (!placement.node_selector.is_empty()).then(|| placement.node_selector.clone()),
         runtime_class_name,
         security_context: Some(PodSecurityContext {
+            fs_group: writes_into_claim.then_some(names::UID),
+            fs_group_change_policy: writes_into_claim.then(|| "OnRootMismatch".into()),
             run_as_group: Some(names::UID),
             run_as_non_root: Some(true),
             run_as_user: Some(names::UID),

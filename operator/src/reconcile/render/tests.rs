@@ -133,6 +133,22 @@ fn a_missing_api_key_keeps_the_pod_from_starting() {
 }
 
 #[test]
+fn a_download_has_a_cache_that_can_be_written_and_its_token() {
+    let spec = "{model: {uri: 'hf://org/repo', file: m.gguf, cache: {claimName: models}, credentialsSecretRef: {name: hf}}}";
+    let children = children(spec);
+    let engine = &pod(&children).containers[0];
+    let arguments = engine.args.as_deref().unwrap();
+    assert_eq!(arguments[1], "hf://org/repo/m.gguf");
+    assert!(arguments.contains(&"--download-dir=/var/cache/huggingface".to_owned()), "{arguments:?}");
+    let mount = engine.volume_mounts.iter().flatten().find(|mount| mount.name == "model").unwrap();
+    assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/var/cache/huggingface", None));
+    let token = engine.env.iter().flatten().find(|variable| variable.name == "HF_TOKEN").unwrap();
+    let secret = token.value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap();
+    assert_eq!((secret.name.as_str(), secret.key.as_str(), secret.optional), ("hf", "HF_TOKEN", None));
+    assert_eq!(pod(&children).security_context.as_ref().unwrap().fs_group, Some(65532));
+}
+
+#[test]
 fn a_users_resource_attributes_stand_before_ours() {
     let template = "{spec: {containers: [{name: main, env: [{name: OTEL_RESOURCE_ATTRIBUTES, value: 'team=search,'}]}]}}";
     let children = children(&format!("{{model: {{uri: pvc://models/m.gguf}}, podTemplate: {template}}}"));

@@ -7,6 +7,7 @@ use sojourn_contract::label;
 
 use super::super::service::{Accelerator, ModelVolume, Service};
 use crate::crd::status::ReadyReason;
+use crate::names::MODEL_VOLUME;
 
 /// Whether a pod still counts: not on its way out, not at its end.
 pub(super) fn is_living(pod: &Pod) -> bool {
@@ -29,7 +30,16 @@ pub(super) fn problem(pod: &Pod, service: &Service) -> (ReadyReason, String) {
     unscheduled(pod, service)
         .or_else(|| containers(pod).find_map(blocked))
         .or_else(|| ended(pod))
-        .unwrap_or_else(|| (ReadyReason::Loading, progress(pod)))
+        .unwrap_or_else(|| (ReadyReason::Loading, progress(pod, service)))
+}
+
+/// A pod that wrote more into its cache than it may is evicted, and so will be the next one.
+pub(super) fn outgrown_cache(pod: &Pod) -> Option<(ReadyReason, String)> {
+    let status = pod.status.as_ref().filter(|status| status.reason.as_deref() == Some("Evicted"))?;
+    let said = status.message.as_deref().map(str::trim)?;
+    let outgrown = said.contains(&format!("EmptyDir volume \"{MODEL_VOLUME}\" exceeds the limit"));
+    let what = format!("the model is larger than spec.model.cache.sizeLimit ({said}); raise it");
+    outgrown.then_some((ReadyReason::ModelLoadFailed, what))
 }
 
 fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
@@ -51,11 +61,19 @@ fn engine(pod: &Pod) -> Option<&ContainerStatus> {
 fn unscheduled(pod: &Pod, service: &Service) -> Option<(ReadyReason, String)> {
     let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
     let said = scheduled.message.as_deref().unwrap_or("the scheduler gives no reason");
-    if let ModelVolume::Claim(claim) = &service.model.volume
-        && said.contains(&format!("persistentvolumeclaim \"{claim}\" not found"))
-    {
-        let what = format!("there is no PersistentVolumeClaim {claim} in the namespace; create it with the model in it");
-        return Some((ReadyReason::ModelNotFound, what));
+    let lacks = |claim: &str| said.contains(&format!("persistentvolumeclaim \"{claim}\" not found"));
+    match &service.model.volume {
+        ModelVolume::Claim(claim) if lacks(claim) => {
+            let what = format!("there is no PersistentVolumeClaim {claim} in the namespace; create it with the model in it");
+            return Some((ReadyReason::ModelNotFound, what));
+        }
+        ModelVolume::SharedCache(claim) if lacks(claim) => {
+            let what = format!(
+                "there is no PersistentVolumeClaim {claim} in the namespace; create it, or leave spec.model.cache.claimName out"
+            );
+            return Some((ReadyReason::Unschedulable, what));
+        }
+        _ => {}
     }
     if let Accelerator::Cuda { resource, .. } = &service.accelerator
         && said.contains(&format!("Insufficient {resource}"))
@@ -137,13 +155,18 @@ fn reason_of(end: &ContainerStateTerminated) -> (ReadyReason, String) {
     (ready_reason, message)
 }
 
-fn progress(pod: &Pod) -> String {
+fn progress(pod: &Pod, service: &Service) -> String {
     let running = |name: &str| {
         let container = containers(pod).find(|container| container.name == name);
         container.and_then(|container| container.state.as_ref()).is_some_and(|state| state.running.is_some())
     };
     if running(label::ENGINE_CONTAINER) {
-        "the engine loads the model".into()
+        match service.model.volume {
+            ModelVolume::Claim(_) | ModelVolume::NodeDirectory(_) => "the engine loads the model".into(),
+            ModelVolume::SharedCache(_) | ModelVolume::OwnCache { .. } => {
+                format!("the engine downloads and loads {}; its /ready says how far it is", service.model.location)
+            }
+        }
     } else if running(label::COLLECTOR_CONTAINER) {
         "the engine starts".into()
     } else {

@@ -37,6 +37,11 @@ pub(super) fn verdict(service: &Service, revision: &str, world: &World) -> Verdi
             (reason, format!("pod {}", pod.name_any()), detail)
         })
         .collect();
+    let evicted = world.pods.iter().filter(|pod| pod::revision(pod) == Some(revision));
+    problems.extend(evicted.filter_map(|pod| {
+        let (reason, detail) = pod::outgrown_cache(pod)?;
+        Some((reason, format!("pod {}", pod.name_any()), detail))
+    }));
     problems.extend(world.deployment.as_deref().and_then(refused_pods));
     let worst = problems.into_iter().min_by(|left, right| (left.0, &left.1).cmp(&(right.0, &right.1)));
     let (reason, subject, detail) = match worst {

@@ -22,9 +22,13 @@ struct Case {
 }
 
 fn service(spec: &str) -> Case {
+    service_of("uri: pvc://models/m.gguf", spec)
+}
+
+fn service_of(model: &str, spec: &str) -> Case {
     let text = format!(
         "apiVersion: sojourn.dev/v1alpha1\nkind: InferenceService\nmetadata: {{name: chat, namespace: web, uid: u, generation: 3}}\n\
-         spec: {{model: {{uri: pvc://models/m.gguf}}, tracing: {{destinations: [{{name: tempo, endpoint: 'http://t:4317'}}]}}, {spec}}}\n"
+         spec: {{model: {{{model}}}, tracing: {{destinations: [{{name: tempo, endpoint: 'http://t:4317'}}]}}, {spec}}}\n"
     );
     let settings = Settings::default();
     let object = cli::parse(&text).unwrap().remove(0);
@@ -143,7 +147,29 @@ fn a_pending_pod_says_what_it_waits_for() {
     let cpu = unscheduled("0/3 nodes are available: 3 Insufficient cpu.");
     check(&service("").with_pod("a", cpu), "Unschedulable", "Insufficient cpu");
     let claim = unscheduled("0/1 nodes are available: persistentvolumeclaim \"models\" not found.");
-    check(&service("").with_pod("a", claim), "ModelNotFound", "PersistentVolumeClaim models");
+    check(&service("").with_pod("a", claim.clone()), "ModelNotFound", "PersistentVolumeClaim models");
+    let cache = service_of("uri: 'hf://org/repo', cache: {claimName: models}", "");
+    check(&cache.with_pod("a", claim), "Unschedulable", "leave spec.model.cache.claimName out");
+}
+
+#[test]
+fn a_model_that_outgrows_its_cache_is_no_endless_loading() {
+    let evicted = json!({
+        "phase": "Failed",
+        "reason": "Evicted",
+        "message": "Usage of EmptyDir volume \"model\" exceeds the limit \"1Gi\". ",
+    });
+    let case = service_of("uri: 'hf://org/repo', cache: {sizeLimit: 1Gi}", "")
+        .with_pod("a", evicted)
+        .with_pod("b", engine(json!({"running": {}}), json!({})));
+    check(&case, "ModelLoadFailed", "larger than spec.model.cache.sizeLimit");
+    check(&case.with_pod("c", ready()), "Serving", "every replica serves");
+}
+
+#[test]
+fn a_model_that_is_downloaded_is_named_while_it_comes() {
+    let case = service_of("uri: 'hf://org/repo@v1'", "").with_pod("a", engine(json!({"running": {}}), json!({})));
+    check(&case, "Loading", "downloads and loads hf://org/repo@v1");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_spec_with_a_model_alone_has_every_default() {
     let service = with(&format!("{{{MODEL}}}")).unwrap();
     assert_eq!(service.replicas, 1);
     assert_eq!(service.model.volume, ModelVolume::Claim("models".into()));
-    assert_eq!(service.model.path, "/models/a/b.gguf");
+    assert_eq!(service.model.location, "/models/a/b.gguf");
     assert_eq!(service.model.served_name, "chat");
     assert_eq!((service.startup_seconds, service.drain_seconds), (1800, 120));
     let tracing = service.tracing.unwrap();
@@ -37,7 +37,9 @@ fn a_spec_with_a_model_alone_has_every_default() {
 #[test]
 fn the_place_of_the_model_is_understood_or_refused_with_what_to_write() {
     let cases = [
-        ("hf://org/repo", "cannot download from the Hugging Face Hub yet"),
+        ("hf://org", "write hf://ORG/REPO"),
+        ("hf://org/repo/model.gguf", "a file of it goes into model.file"),
+        ("hf://org/repo@", "write hf://ORG/REPO"),
         ("s3://bucket/key", "s3:// and oci:// are not supported yet"),
         ("oci://registry/image", "s3:// and oci:// are not supported yet"),
         ("pvc://models", "pvc://CLAIM/path/model.gguf"),
@@ -52,12 +54,41 @@ fn the_place_of_the_model_is_understood_or_refused_with_what_to_write() {
 }
 
 #[test]
+fn a_model_of_the_hub_is_downloaded_into_a_cache() {
+    let model = |more: &str| with(&format!("{{model: {{uri: 'hf://org/repo@v1', {more}}}}}")).unwrap().model;
+    let plain = model("name: chat");
+    assert_eq!((plain.location.as_str(), plain.volume), ("hf://org/repo@v1", ModelVolume::OwnCache { size_limit: None }));
+    assert_eq!(model("file: q8/m.gguf").location, "hf://org/repo@v1/q8/m.gguf");
+    assert_eq!(model("cache: {claimName: models}").volume, ModelVolume::SharedCache("models".into()));
+    let limit = k8s_openapi::apimachinery::pkg::api::resource::Quantity("20Gi".into());
+    assert_eq!(model("cache: {sizeLimit: 20Gi}").volume, ModelVolume::OwnCache { size_limit: Some(limit) });
+    assert_eq!(model("credentialsSecretRef: {name: hf}").credentials_secret.as_deref(), Some("hf"));
+}
+
+#[test]
+fn what_belongs_to_a_download_is_refused_where_it_means_nothing() {
+    for (model, expected) in [
+        (
+            "uri: 'hf://org/repo', cache: {claimName: a, sizeLimit: 1Gi}",
+            "spec.model.cache: set claimName or sizeLimit, not both",
+        ),
+        ("uri: 'hf://org/repo', cache: {sizeLimit: much}", "spec.model.cache.sizeLimit: 'much' is no quantity"),
+        ("uri: 'hf://org/repo', file: model.safetensors", "spec.model.file: name a GGUF file"),
+        ("uri: 'pvc://m/a.gguf', cache: {claimName: a}", "spec.model.cache: only an hf:// model is downloaded"),
+        ("uri: 'pvc://m/a.gguf', credentialsSecretRef: {name: a}", "spec.model.credentialsSecretRef: only an hf:// model"),
+    ] {
+        let said = refusal(&format!("{{model: {{{model}}}}}"));
+        assert!(said.starts_with(expected), "{model}: {said}");
+    }
+}
+
+#[test]
 fn a_directory_of_the_node_is_mounted_where_the_operator_allows_it() {
     let settings = Settings { allow_file_models: true, ..Settings::default() };
     let model = with_settings("{model: {uri: 'file:///srv/models/m.gguf'}}", &settings).unwrap().model;
-    assert_eq!((model.volume, model.path), (ModelVolume::NodeDirectory("/srv/models".into()), "/models/m.gguf".into()));
+    assert_eq!((model.volume, model.location), (ModelVolume::NodeDirectory("/srv/models".into()), "/models/m.gguf".into()));
     let model = with_settings("{model: {uri: 'file:///srv/models/', file: m.gguf}}", &settings).unwrap().model;
-    assert_eq!((model.volume, model.path), (ModelVolume::NodeDirectory("/srv/models/".into()), "/models/m.gguf".into()));
+    assert_eq!((model.volume, model.location), (ModelVolume::NodeDirectory("/srv/models/".into()), "/models/m.gguf".into()));
 }
 
 #[test]

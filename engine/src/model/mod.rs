@@ -1,7 +1,8 @@
 //! From what the command line calls MODEL to something that can be served: its backend, its text side, and its length.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+mod source;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use sojourn_contract::exit::{Reason, Termination};
@@ -9,47 +10,14 @@ use sojourn_contract::exit::{Reason, Termination};
 use crate::backend::load::{self, LoadError};
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, StepError, Want, Work};
+use crate::hub::HubError;
 use crate::text::{ChatTemplate, Text, TextError, bytes};
+
+pub use source::{Location, Source};
 
 /// KV tokens when `--kv-cache-tokens` is not given, unless one request of full length needs more.
 #[cfg(feature = "mistralrs")]
 const DEFAULT_KV_CACHE_TOKENS: u32 = 16_384;
-/// Prefix of a scripted model's description.
-const SCRIPTED: &str = "scripted:";
-
-/// Where a model comes from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Source {
-    /// A GGUF file.
-    File(PathBuf),
-    /// A model that is not one.
-    Scripted(Script),
-}
-
-impl FromStr for Source {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix(SCRIPTED) {
-            Some(script) => script.parse().map(Self::Scripted),
-            None if text.contains("://") => Err(format!(
-                "'{text}' is no path; this version loads GGUF files from the file system (in a cluster: pvc://CLAIM/FILE)"
-            )),
-            None => Ok(Self::File(text.into())),
-        }
-    }
-}
-
-impl Source {
-    /// Name in requests and answers unless `--served-model-name` says otherwise: the file's without its extension.
-    pub fn default_name(&self) -> String {
-        match self {
-            Self::File(path) => path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-            Self::Scripted(_) => "scripted".to_owned(),
-        }
-    }
-}
-
 /// What the command line says of the model's use.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wishes {
@@ -74,6 +42,9 @@ pub struct Model {
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    /// Its download.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// Its files.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -92,6 +63,7 @@ impl ModelError {
     /// What the process says when it ends for this reason.
     pub fn termination(&self) -> Termination {
         let reason = match self {
+            Self::Hub(error) => error.reason(),
             Self::Load(LoadError::NotFound { .. }) => Reason::ModelNotFound,
             Self::Load(_) | Self::Text(_) | Self::WarmUp(StepError::Failed(_)) => Reason::ModelLoadFailed,
             Self::WarmUp(StepError::OutOfMemory(_)) => Reason::OutOfMemory,
@@ -174,14 +146,6 @@ pub fn warm_up(backend: &mut dyn Backend) -> Result<(), StepError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_source_is_a_file_or_a_script_and_nothing_from_afar() {
-        assert_eq!("/m/a.gguf".parse(), Ok(Source::File("/m/a.gguf".into())));
-        assert_eq!("scripted:".parse(), Ok(Source::Scripted(Script::default())));
-        assert!("hf://org/repo".parse::<Source>().unwrap_err().contains("GGUF"));
-        assert_eq!(Source::File("/m/SmolLM2-Q8_0.gguf".into()).default_name(), "SmolLM2-Q8_0");
-    }
 
     #[test]
     fn a_model_that_is_not_there_says_so_in_its_reason() {
