@@ -9,6 +9,7 @@ use sojourn_contract::{env, flag, port};
 
 use crate::model::Source;
 use crate::scheduler::state::Policy;
+use crate::text::tool_calls::ToolCallFormat;
 
 /// Serves a model behind an OpenAI API and traces each request's journey.
 #[derive(Debug, Parser)]
@@ -86,6 +87,9 @@ pub struct Serve {
     /// Jinja file instead of the model's own chat template.
     #[arg(long = flag::CHAT_TEMPLATE, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Tool calls.
+    #[command(flatten)]
+    pub tool_calls: ToolCalls,
     /// Capacity.
     #[command(flatten)]
     pub capacity: Capacity,
@@ -98,6 +102,18 @@ pub struct Serve {
     /// Form of log lines.
     #[arg(long = "log-format", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// How the model calls tools.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tool calls")]
+pub struct ToolCalls {
+    /// How the model writes tool calls [default: what its chat template shows].
+    #[arg(long = flag::TOOL_CALL_PARSER, value_enum, value_name = "FORMAT")]
+    pub tool_call_parser: Option<ToolCallFormat>,
+    /// Accepted for vLLM's users: requests with tools are always taken where the format is known.
+    #[arg(long = flag::ENABLE_AUTO_TOOL_CHOICE)]
+    pub enable_auto_tool_choice: bool,
 }
 
 /// How much runs and waits.
@@ -232,6 +248,7 @@ mod tests {
             ("--request-timeout=soon", "number of seconds"),
             ("--max-num-seqs=0", "not in 1.."),
             ("--journey-detail=All", "Phases, Journey"),
+            ("--tool-call-parser=mistral", "hermes, llama3_json"),
         ] {
             let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -210,9 +210,9 @@ impl State {
             return self.finish(now, work.sequence, FinishStatus::Length, None);
         }
         let banned = sequence.banned().to_vec();
-        let Some(choice) = sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) else {
-            let error = "the model gave no finite logit".to_owned();
-            return self.finish(now, work.sequence, FinishStatus::Error, Some(error));
+        let choice = match sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) {
+            Ok(choice) => choice,
+            Err(error) => return self.finish(now, work.sequence, FinishStatus::Error, Some(error)),
         };
         sequence.tokens.push(choice.id);
         if sequence.generated() == 1 {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sojourn_contract::journey::{FinishStatus, Kind, Parent, PreemptReason, ScheduleKind};
 use sojourn_journey::record::{ApiEvent, CoreEvent, CoreRecord, Journey, Stamp};
 
-use super::request::{Refusal, Request, SamplingParams, Update};
+use super::request::{Constraint, Refusal, Request, SamplingParams, Update};
 use super::sequence::RequestId;
 use super::state::{Limits, Policy, State};
 use crate::backend::scripted::{EOS, Script, Scripted};
@@ -126,6 +126,7 @@ fn request(prompt: usize, max_tokens: u32) -> Request {
         sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
         stop_token_ids: vec![EOS],
         stop_matchers: Vec::new(),
+        constraint: None,
         priority: 0,
         recorder: None,
     }
@@ -372,4 +373,35 @@ proptest! {
             prop_assert_eq!(records.iter().filter(|record| matches!(record.event, CoreEvent::Finished(_))).count(), 1);
         }
     }
+}
+
+/// Allows one token so many times, and is stuck then.
+struct Times(u32, u32);
+
+impl Constraint for Times {
+    fn fresh(&self) -> Box<dyn Constraint> {
+        Box::new(Self(self.0, self.1))
+    }
+
+    fn mask(&mut self, row: &mut [f32]) -> Result<(), String> {
+        let token = self.0;
+        self.1 = self.1.checked_sub(1).ok_or("stuck")?;
+        (0..).zip(row).filter(|(id, _)| *id != token).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+        Ok(())
+    }
+
+    fn advance(&mut self, _: u32) -> Result<bool, String> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_grammar_that_is_stuck_ends_its_sequences_with_an_error_and_no_others() {
+    let mut simulation = Simulation::new(limits(), script(4, 64));
+    let stuck = Request { constraint: Some(Box::new(Times(90, 3))), sequences: 2, ..request(5, 100) };
+    let (stuck, other) = (simulation.submit(stuck).unwrap(), simulation.submit(request(5, 3)).unwrap());
+    simulation.run();
+    assert_eq!(simulation.tokens(stuck), [90; 6]);
+    assert_eq!(simulation.ends(stuck), [FinishStatus::Error; 2]);
+    assert_eq!(simulation.ends(other), [FinishStatus::Length]);
 }

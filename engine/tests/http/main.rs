@@ -12,6 +12,8 @@ mod answers;
 mod drain;
 mod ends;
 mod export;
+mod forms;
 mod probes;
 mod rejections;
+mod tools;
 mod traces;
