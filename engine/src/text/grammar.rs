@@ -282,4 +282,64 @@ mod tests {
             assert!(compiler().compile(grammar).is_err());
         }
     }
+
+    /// `{"anyOf": [{"anyOf": [...]}]}` and the like, as deep as a JSON text may be.
+    fn nested(wrap: impl Fn(Value) -> Value) -> Value {
+        (0..100).fold(json!({"type": "null"}), |inner, _| wrap(inner))
+    }
+
+    #[test]
+    fn hostile_schemas_are_compiled_or_refused_and_that_is_all() {
+        let compiler = compiler();
+        let many: Vec<String> = (0..20_000).map(|n| format!("word{n}")).collect();
+        let schemas = [
+            json!({"$ref": "#"}),
+            json!({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
+            json!({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"allOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}),
+            json!({"type": "array", "items": {"$ref": "#"}}),
+            nested(|inner| json!({"anyOf": [inner, {"type": "string"}]})),
+            nested(|inner| json!({"allOf": [inner]})),
+            nested(|inner| json!({"not": inner})),
+            nested(|inner| json!({"type": "array", "items": inner})),
+            nested(|inner| json!({"type": "object", "properties": {"a": inner}})),
+            json!({"type": "string", "pattern": "^(a|b)*(c{1000}){1000}$"}),
+            json!({"type": "string", "pattern": "(".repeat(10_000)}),
+            json!({"type": "string", "minLength": 1_000_000, "maxLength": 2_000_000_000}),
+            json!({"type": "array", "items": true, "minItems": 1_000_000, "maxItems": 2_000_000}),
+            json!({"type": "integer", "minimum": -1e300, "maximum": 1e300, "multipleOf": 1_234_567}),
+            json!({"enum": many}),
+            json!({"$ref": "https://example.com/schema"}),
+            json!({"x-guidance": {"whitespace_pattern": "("}}),
+            json!({"x-guidance": 7, "type": "object"}),
+        ];
+        let compiled =
+            schemas.into_iter().filter(|schema| compiler.compile(Grammar::JsonSchema(schema.clone())).is_ok()).count();
+        assert!(compiled > 4, "{compiled}");
+    }
+
+    #[test]
+    fn a_vocabulary_with_byte_fallback_is_understood() {
+        use tokenizers::decoders::byte_fallback::ByteFallback;
+        use tokenizers::models::bpe::{BPE, Vocab};
+        let mut vocabulary: Vocab = (0..256).map(|byte| (format!("<0x{byte:02X}>"), byte)).collect();
+        vocabulary.extend([("a".to_owned(), 256), ("ab".to_owned(), 257), ("</s>".to_owned(), 258)]);
+        let model = BPE::builder().vocab_and_merges(vocabulary, Vec::new()).byte_fallback(true).build().unwrap();
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer.with_decoder(Some(ByteFallback::default()));
+        tokenizer.add_special_tokens(&[tokenizers::AddedToken::from("</s>", true)]);
+        let mut constraint =
+            GrammarCompiler::new(&tokenizer, &[258]).unwrap().compile(Grammar::Regex("ab?".to_owned())).unwrap();
+        let mut row = vec![0.0; 259];
+        constraint.mask(&mut row).unwrap();
+        let allowed: Vec<usize> = (0..259).filter(|id| row[*id] == 0.0).collect();
+        assert_eq!(allowed, [usize::from(b'a'), 256, 257]);
+        assert!(constraint.advance(257).unwrap());
+    }
+
+    #[test]
+    fn a_tokenizer_that_does_not_say_its_bytes_is_refused() {
+        let tokenizer = Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        assert!(GrammarCompiler::new(&tokenizer, &[EOS]).is_err());
+        assert!(GrammarCompiler::new(&bytes::tokenizer(), &[]).is_err());
+    }
 }
