@@ -127,7 +127,7 @@ fn constraint(text: &Text, form: Option<Form>) -> Result<Option<Box<dyn Constrai
 }
 
 fn text_of(text: &Text, tokens: &[u32]) -> String {
-    let mut decoder = text.decoder();
+    let mut decoder = text.decoder(true);
     let mut whole: String = tokens.iter().filter_map(|id| decoder.push(*id)).collect();
     whole.push_str(&decoder.finish().unwrap_or_default());
     whole

@@ -50,7 +50,7 @@ impl<S: Shape> Call<'_, S> {
         self.visit.prompt(prompt);
         let text = &self.served.text;
         let parameters = &self.parameters;
-        let matcher = || text.stop_matcher(&stops.strings);
+        let matcher = || text.stop_matcher(&stops.strings, stops.skip_special_tokens);
         let request = Request {
             prompt: self.prompt.as_slice().into(),
             sequences: parameters.n,
@@ -108,7 +108,9 @@ impl<S: Shape> Call<'_, S> {
         if !parameters.ignore_eos {
             token_ids.extend(self.served.text.eos_token_ids());
         }
-        Stops { strings: parameters.stop.clone(), token_ids, min_tokens: parameters.min_tokens }
+        // The marks around tool calls are special tokens in some models.
+        let skip_special_tokens = self.tool_calls.is_none();
+        Stops { strings: parameters.stop.clone(), token_ids, min_tokens: parameters.min_tokens, skip_special_tokens }
     }
 
     fn stream(self, generation: Generation, head: Head) -> Response {

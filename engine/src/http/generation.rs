@@ -24,6 +24,8 @@ pub struct Stops {
     pub token_ids: Vec<u32>,
     /// Tokens before which nothing ends it.
     pub min_tokens: u32,
+    /// Special tokens are no text.
+    pub skip_special_tokens: bool,
 }
 
 /// New text of one sequence.
@@ -91,7 +93,7 @@ impl Generation {
     /// Reads the output of a request that was admitted.
     pub fn new(output: Output, visit: Arc<Visit>, text: &Text, sequences: u32, prompt: usize, stops: Stops) -> Self {
         let sequence = |_| Sequence {
-            decoder: text.decoder(),
+            decoder: text.decoder(stops.skip_special_tokens),
             filter: StopFilter::new(stops.strings.clone()),
             calls: None,
             tokens: 0,

@@ -74,14 +74,14 @@ impl Text {
         encoding.map(|e| e.get_ids().to_vec()).map_err(|error| TextError::Tokenize(error.to_string()))
     }
 
-    /// A new incremental detokenizer, which leaves special tokens out.
-    pub fn decoder(&self) -> Decoder {
-        Decoder::new(self.tokenizer.clone())
+    /// A new incremental detokenizer.
+    pub fn decoder(&self, skip_special_tokens: bool) -> Decoder {
+        Decoder::new(self.tokenizer.clone(), skip_special_tokens)
     }
 
-    /// Ends a sequence on stop strings.
-    pub fn stop_matcher(&self, stop: &[String]) -> Box<dyn StopMatcher> {
-        Box::new(StopOnText::new(self.decoder(), StopFilter::new(stop.to_vec())))
+    /// Ends a sequence on stop strings in the text of this detokenizer.
+    pub fn stop_matcher(&self, stop: &[String], skip_special_tokens: bool) -> Box<dyn StopMatcher> {
+        Box::new(StopOnText::new(self.decoder(skip_special_tokens), StopFilter::new(stop.to_vec())))
     }
 
     /// Compiles a grammar to hold sequences to. Slow, and the model's first one the slower.
