@@ -52,6 +52,7 @@ impl<S: Shape> Call<'_, S> {
         let parameters = &self.parameters;
         let matcher = || text.stop_matcher(&stops.strings, stops.skip_special_tokens);
         let request = Request {
+            request_id: self.visit.request_id().into(),
             prompt: self.prompt.as_slice().into(),
             sequences: parameters.n,
             max_tokens,
