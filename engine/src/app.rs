@@ -4,7 +4,6 @@ mod traced;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sojourn_contract::exit::{Reason, Termination};
@@ -149,6 +148,7 @@ fn start_scheduler(
         name: arguments.served_model_name.clone().unwrap_or_else(|| arguments.model.default_name()),
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         max_model_len: model.max_model_len,
+        tool_call_format: arguments.tool_calls.tool_call_parser.or_else(|| model.text.tool_call_format()),
         text: model.text,
         scheduler,
     })

@@ -11,6 +11,7 @@ use crate::hub;
 use crate::journeys::filter::Filter;
 use crate::model::Location;
 use crate::scheduler::state::Policy;
+use crate::text::tool_calls::ToolCallFormat;
 
 /// Serves a model behind an OpenAI API and traces each request's journey.
 #[derive(Debug, Parser)]
@@ -143,6 +144,9 @@ pub struct Serve {
     /// What comes from the Hugging Face Hub.
     #[command(flatten)]
     pub hub: hub::Flags,
+    /// Tool calls.
+    #[command(flatten)]
+    pub tool_calls: ToolCalls,
     /// Capacity.
     #[command(flatten)]
     pub capacity: Capacity,
@@ -155,6 +159,18 @@ pub struct Serve {
     /// Form of log lines.
     #[arg(long = "log-format", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// How the model calls tools.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tool calls")]
+pub struct ToolCalls {
+    /// How the model writes tool calls [default: what its chat template shows].
+    #[arg(long = flag::TOOL_CALL_PARSER, value_enum, value_name = "FORMAT")]
+    pub tool_call_parser: Option<ToolCallFormat>,
+    /// Accepted for vLLM's users: requests with tools are always taken where the format is known.
+    #[arg(long = flag::ENABLE_AUTO_TOOL_CHOICE)]
+    pub enable_auto_tool_choice: bool,
 }
 
 /// How much runs and waits.
@@ -317,6 +333,7 @@ mod tests {
             ("--max-num-seqs=0", "not in 1.."),
             ("--peak-flops=0", "operations a second"),
             ("--journey-detail=All", "Phases, Journey"),
+            ("--tool-call-parser=mistral", "hermes, llama3_json"),
         ] {
             let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

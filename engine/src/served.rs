@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::scheduler::Scheduler;
 use crate::text::Text;
+use crate::text::tool_calls::ToolCallFormat;
 
 /// A loaded model.
 pub struct Served {
@@ -15,6 +16,8 @@ pub struct Served {
     pub max_model_len: u32,
     /// Template, tokenizer, detokenizer.
     pub text: Arc<Text>,
+    /// How the model writes tool calls, if that is known.
+    pub tool_call_format: Option<ToolCallFormat>,
     /// Takes requests.
     pub scheduler: Scheduler,
 }

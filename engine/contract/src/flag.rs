@@ -76,4 +76,8 @@ flags! {
     STARTUP_TIMEOUT = "startup-timeout",
     /// A Jinja file instead of the model's own chat template.
     CHAT_TEMPLATE = "chat-template",
+    /// How the model writes tool calls: `hermes` or `llama3_json`.
+    TOOL_CALL_PARSER = "tool-call-parser",
+    /// Accepted for vLLM's users: tool calls need no switch.
+    ENABLE_AUTO_TOOL_CHOICE = "enable-auto-tool-choice",
 }

@@ -25,6 +25,8 @@ const OUT_OF_MEMORY: &[u8] = b"[oom]";
 const PANIC: &[u8] = b"[panic]";
 /// A prompt that contains these words makes that step take as long as the script's `hang_ms`.
 const HANG: &[u8] = b"[hang]";
+/// A prompt that contains `[say:...]` is answered with what stands there, up to the bracket that closes it; the last one counts.
+const SAY: &[u8] = b"[say:";
 
 /// How the scripted model behaves, written `scripted:key=value,...` where a model's path would stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,7 +126,10 @@ impl Scripted {
             () if contains(&bytes, HANG) => std::thread::sleep(self.script.hang),
             () => {}
         }
-        let id = next_token(kv, self.script.length);
+        let id = match reply(&bytes) {
+            Some(reply) => next_token(kv, reply.len(), |position| u32::from(reply[position])),
+            None => next_token(kv, self.script.length as usize, text_token),
+        };
         Ok(match work.want {
             Want::Row => Logits::Row(row(id)),
             _ => Logits::Best(id),
@@ -138,12 +143,27 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
 
 /// The answer begins after the last turn mark, or at the end of a plain prompt: its length is then counted from the tokens
 /// of the text that the sequence ends with.
-fn next_token(tokens: &[u32], length: u32) -> u32 {
-    let written = (0..=tokens.len().min(length as usize))
+fn next_token(tokens: &[u32], length: usize, text: impl Fn(usize) -> u32) -> u32 {
+    let written = (0..=tokens.len().min(length))
         .rev()
-        .find(|n| tokens[tokens.len() - n..].iter().enumerate().all(|(i, id)| *id == text_token(i)))
+        .find(|n| tokens[tokens.len() - n..].iter().enumerate().all(|(i, id)| *id == text(i)))
         .unwrap_or(0);
-    if written >= length as usize { EOS } else { text_token(written) }
+    if written >= length { EOS } else { text(written) }
+}
+
+/// What a prompt tells the model to say.
+fn reply(prompt: &[u8]) -> Option<&[u8]> {
+    let start = prompt.windows(SAY.len()).rposition(|window| window == SAY)? + SAY.len();
+    let mut depth = 1;
+    let end = prompt[start..].iter().position(|byte| {
+        match byte {
+            b'[' => depth += 1,
+            b']' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    })?;
+    Some(&prompt[start..start + end])
 }
 
 fn text_token(position: usize) -> u32 {
@@ -215,6 +235,15 @@ mod tests {
         assert_eq!(second, [Logits::Best(u32::from(b'h'))]);
         let end = backend.step(&[work(3, &[u32::from(b'h')], Want::Best)]).unwrap();
         assert_eq!(end, [Logits::Best(EOS)]);
+    }
+
+    #[test]
+    fn a_prompt_may_say_what_to_say() {
+        assert_eq!(reply(b"[say:a] [say:[1, [2]]] ok"), Some(&b"[1, [2]]"[..]));
+        assert_eq!(reply(b"[say:open"), None);
+        let mut backend = Scripted::new(Script::default());
+        let tokens: Vec<u32> = b"[say:ok]: o".iter().map(|byte| u32::from(*byte)).collect();
+        assert_eq!(backend.step(&[work(0, &tokens, Want::Best)]).unwrap(), [Logits::Best(u32::from(b'k'))]);
     }
 
     #[test]

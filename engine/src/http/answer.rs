@@ -18,23 +18,31 @@ use super::error::ApiError;
 use super::openai::chat::{ChatRequest, ChatShape};
 use super::openai::completion::{CompletionRequest, CompletionShape, Prompt};
 use super::openai::parameters::Parameters;
+use super::openai::response_format::Form;
+use super::openai::tools::ToolPlan;
 use super::visit::Visit;
+use crate::scheduler::request::Constraint;
 use crate::served::Served;
-use crate::text::{ChatOptions, Text, TextError};
+use crate::text::{ChatOptions, Text};
 
 /// `POST /v1/chat/completions`
 pub async fn chat(State(api): State<Arc<Api>>, Extension(visit): Extension<Arc<Visit>>, request: HttpRequest) -> Response {
     let answer = async {
         let served = served(&api)?;
         let body = read(request.into_body(), api.settings.max_body_bytes).await?;
-        let ChatRequest { messages, add_generation_prompt, template_values, parameters } = ChatRequest::parse(&body)?;
+        let request = ChatRequest::parse(&body)?;
+        let ChatRequest { messages, add_generation_prompt, template_values, tools, mut parameters } = request;
         describe(&visit, &parameters, served);
         check_model(&parameters, served)?;
-        let prompt = on_blocking_pool(&api, served, move |text| {
-            let options = ChatOptions { add_generation_prompt, tools: None, extra: template_values };
-            text.encode(&text.chat_prompt(&messages, &options)?, false)
-        });
-        Call { api: &api, served, visit: &visit, prompt: prompt.await?, parameters, shape: ChatShape }.answer().await
+        let ToolPlan { template, form, parser } = tools.plan(served.tool_call_format, parameters.form.take())?;
+        let (prompt, constraint) = on_blocking_pool(&api, served, move |text| {
+            let options = ChatOptions { add_generation_prompt, tools: template, extra: template_values };
+            let prompt = text.encode(&text.chat_prompt(&messages, &options)?, false)?;
+            Ok((prompt, constraint(text, form)?))
+        })
+        .await?;
+        let shape = ChatShape;
+        Call { api: &api, served, visit: &visit, prompt, constraint, tool_calls: parser, parameters, shape }.answer().await
     };
     within_time(&api, &visit, answer).await
 }
@@ -48,22 +56,26 @@ pub async fn completion(
     let answer = async {
         let served = served(&api)?;
         let body = read(request.into_body(), api.settings.max_body_bytes).await?;
-        let CompletionRequest { prompt, echo, add_special_tokens, parameters } = CompletionRequest::parse(&body)?;
+        let CompletionRequest { prompt, echo, add_special_tokens, mut parameters } = CompletionRequest::parse(&body)?;
         describe(&visit, &parameters, served);
         check_model(&parameters, served)?;
-        let (prompt, echo) = on_blocking_pool(&api, served, move |text| match prompt {
-            Prompt::Text(prompt) => {
-                let tokens = text.encode(&prompt, add_special_tokens)?;
-                Ok((tokens, echo.then_some(prompt)))
-            }
-            Prompt::Tokens(tokens) => {
-                let echo = echo.then(|| text_of(text, &tokens));
-                Ok((tokens, echo))
+        let form = parameters.form.take();
+        let (prompt, echo, constraint) = on_blocking_pool(&api, served, move |text| {
+            let constraint = constraint(text, form)?;
+            match prompt {
+                Prompt::Text(prompt) => {
+                    let tokens = text.encode(&prompt, add_special_tokens)?;
+                    Ok((tokens, echo.then_some(prompt), constraint))
+                }
+                Prompt::Tokens(tokens) => {
+                    let echo = echo.then(|| text_of(text, &tokens));
+                    Ok((tokens, echo, constraint))
+                }
             }
         })
         .await?;
         let shape = CompletionShape { echo };
-        Call { api: &api, served, visit: &visit, prompt, parameters, shape }.answer().await
+        Call { api: &api, served, visit: &visit, prompt, constraint, tool_calls: None, parameters, shape }.answer().await
     };
     within_time(&api, &visit, answer).await
 }
@@ -98,18 +110,24 @@ fn check_model(parameters: &Parameters, served: &Served) -> Result<(), ApiError>
 async fn on_blocking_pool<T: Send + 'static>(
     api: &Api,
     served: &Served,
-    work: impl FnOnce(&Text) -> Result<T, TextError> + Send + 'static,
+    work: impl FnOnce(&Text) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let _permit = api.blocking.acquire().await;
     let text = served.text.clone();
     match tokio::task::spawn_blocking(move || work(&text)).await {
-        Ok(result) => Ok(result?),
+        Ok(result) => result,
         Err(_) => Err(ApiError::generation("the prompt could not be prepared: the engine's code panicked")),
     }
 }
 
+/// Compiles the form that the answer must have.
+fn constraint(text: &Text, form: Option<Form>) -> Result<Option<Box<dyn Constraint>>, ApiError> {
+    let compile = |Form { field, grammar }| text.constraint(grammar).map_err(|error| ApiError::bad_form(field, error));
+    form.map(compile).transpose()
+}
+
 fn text_of(text: &Text, tokens: &[u32]) -> String {
-    let mut decoder = text.decoder();
+    let mut decoder = text.decoder(true);
     let mut whole: String = tokens.iter().filter_map(|id| decoder.push(*id)).collect();
     whole.push_str(&decoder.finish().unwrap_or_default());
     whole

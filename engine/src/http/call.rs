@@ -17,8 +17,9 @@ use super::openai::parameters::Parameters;
 use super::openai::shape::{Head, Shape};
 use super::stream::EventStream;
 use super::visit::{Visit, new_id};
-use crate::scheduler::request::Request;
+use crate::scheduler::request::{Constraint, Request};
 use crate::served::Served;
+use crate::text::tool_calls::ToolCallParser;
 
 /// A request that is ready for the scheduler.
 pub struct Call<'a, S> {
@@ -30,6 +31,10 @@ pub struct Call<'a, S> {
     pub visit: &'a Arc<Visit>,
     /// Token ids of the prompt.
     pub prompt: Vec<u32>,
+    /// What its answer is held to.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Finds tool calls in its answer.
+    pub tool_calls: Option<ToolCallParser>,
     /// What it asks for.
     pub parameters: Parameters,
     /// The form of its answer.
@@ -38,13 +43,13 @@ pub struct Call<'a, S> {
 
 impl<S: Shape> Call<'_, S> {
     /// Submits the request; gives the beginning of a stream, or the whole answer.
-    pub async fn answer(self) -> Result<Response, ApiError> {
+    pub async fn answer(mut self) -> Result<Response, ApiError> {
         self.check_token_ids()?;
         let max_tokens = self.max_tokens()?;
         let (stops, prompt) = (self.stops(), self.prompt.len());
         let text = &self.served.text;
         let parameters = &self.parameters;
-        let matcher = || text.stop_matcher(&stops.strings);
+        let matcher = || text.stop_matcher(&stops.strings, stops.skip_special_tokens);
         let request = Request {
             request_id: self.visit.request_id().into(),
             prompt: self.prompt.as_slice().into(),
@@ -54,12 +59,14 @@ impl<S: Shape> Call<'_, S> {
             sampling: parameters.sampling.clone(),
             stop_token_ids: stops.token_ids.clone(),
             stop_matchers: (0..parameters.n).filter(|_| !stops.strings.is_empty()).map(|_| matcher()).collect(),
+            constraint: self.constraint.take(),
             priority: parameters.priority,
             recorder: self.visit.recorder(),
             timer: self.visit.timer(),
         };
         let output = self.served.scheduler.submit(request)?;
-        let generation = Generation::new(output, self.visit.clone(), text, parameters.n, prompt, stops);
+        let generation = Generation::new(output, self.visit.clone(), text, parameters.n, prompt, stops)
+            .with_tool_calls(self.tool_calls.as_ref());
         let head =
             Head { id: format!("{}{}", S::ID_PREFIX, new_id()), created: unix_seconds(), model: self.served.name.clone() };
         self.visit.describe(|context| {
@@ -102,7 +109,9 @@ impl<S: Shape> Call<'_, S> {
         if !parameters.ignore_eos {
             token_ids.extend(self.served.text.eos_token_ids());
         }
-        Stops { strings: parameters.stop.clone(), token_ids, min_tokens: parameters.min_tokens }
+        // The marks around tool calls are special tokens in some models.
+        let skip_special_tokens = self.tool_calls.is_none();
+        Stops { strings: parameters.stop.clone(), token_ids, min_tokens: parameters.min_tokens, skip_special_tokens }
     }
 
     fn stream(self, generation: Generation, head: Head) -> Response {

@@ -21,6 +21,8 @@ pub struct ApiError {
     pub code: &'static str,
     /// `error.message`: what is wrong and what to do; never a prompt or completion.
     pub message: String,
+    /// What only the client is told, behind the message: it may quote what the client sent.
+    pub detail: Option<String>,
     /// `error.param`: the field that is wrong.
     pub param: Option<Cow<'static, str>>,
     /// What the journey says.
@@ -31,7 +33,7 @@ pub struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, reason: AbortReason, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), param: None, reason, retry_after: None }
+        Self { status, code, message: message.into(), detail: None, param: None, reason, retry_after: None }
     }
 
     /// The request cannot be understood or honoured.
@@ -48,6 +50,17 @@ impl ApiError {
     /// A parameter that would change the answer and cannot be honoured.
     pub fn unsupported(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { code: "unsupported_parameter", ..Self::invalid(param, message) }
+    }
+
+    /// The form that a field asks for is none that an answer can be held to.
+    pub fn bad_form(field: &'static str, error: TextError) -> Self {
+        match error {
+            TextError::BadGrammar(reason) => {
+                let message = format!("'{field}' cannot be compiled into a grammar; correct it or leave it out");
+                Self { detail: Some(reason), ..Self::invalid(field, message) }
+            }
+            other => Self::unsupported(field, format!("'{field}' is not supported here: {other}")),
+        }
     }
 
     /// Prompt and completion do not fit the model's context.
@@ -136,8 +149,12 @@ impl ApiError {
 
     /// The JSON object that clients get, in a body of its own or in a stream.
     pub fn to_json(&self, visit: &Visit) -> serde_json::Value {
+        let mut message = self.message.clone();
+        if let Some(detail) = &self.detail {
+            message = format!("{message}: {detail}");
+        }
         let mut error = json!({
-            "message": self.message,
+            "message": message,
             "type": self.kind(),
             "param": self.param,
             "code": self.code,
@@ -197,6 +214,7 @@ impl From<TextError> for ApiError {
         match error {
             TextError::Rejected(_) | TextError::Render(_) | TextError::NoTemplate => Self::invalid("messages", message),
             TextError::BadTemplate(_) | TextError::Tokenize(_) => Self::generation(message),
+            TextError::BadGrammar(_) | TextError::NoGrammars(_) => Self::bad_form("response_format", error),
         }
     }
 }

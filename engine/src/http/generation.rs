@@ -12,6 +12,7 @@ use super::visit::Visit;
 use crate::scheduler::output::Output;
 use crate::scheduler::request::{Failure, Finished, Token, Update};
 use crate::text::stop::StopFilter;
+use crate::text::tool_calls::{CallDelta, Parsed, ToolCallParser};
 use crate::text::{Decoder, Text};
 
 /// When a sequence's text ends, besides the scheduler's own word.
@@ -23,6 +24,8 @@ pub struct Stops {
     pub token_ids: Vec<u32>,
     /// Tokens before which nothing ends it.
     pub min_tokens: u32,
+    /// Special tokens are no text.
+    pub skip_special_tokens: bool,
 }
 
 /// New text of one sequence.
@@ -32,6 +35,8 @@ pub struct Piece {
     pub sequence: u32,
     /// The text; may be empty.
     pub text: String,
+    /// Parts of tool calls.
+    pub calls: Vec<CallDelta>,
     /// Characters of the sequence before this text.
     pub text_offset: usize,
     /// Log probabilities of the tokens behind it, if asked for.
@@ -44,6 +49,7 @@ impl Piece {
     /// Puts a later piece of the same sequence behind this one.
     pub fn append(&mut self, later: Self) {
         self.text.push_str(&later.text);
+        CallDelta::append(&mut self.calls, later.calls);
         self.logprobs.extend(later.logprobs);
         self.finish = self.finish.or(later.finish);
     }
@@ -56,6 +62,8 @@ pub enum FinishReason {
     Stop,
     /// The token limit.
     Length,
+    /// The same as `stop`, and there are tool calls.
+    ToolCalls,
 }
 
 impl FinishReason {
@@ -64,6 +72,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -83,8 +92,13 @@ pub struct Generation {
 impl Generation {
     /// Reads the output of a request that was admitted.
     pub fn new(output: Output, visit: Arc<Visit>, text: &Text, sequences: u32, prompt: usize, stops: Stops) -> Self {
-        let sequence =
-            |_| Sequence { decoder: text.decoder(), filter: StopFilter::new(stops.strings.clone()), tokens: 0, characters: 0 };
+        let sequence = |_| Sequence {
+            decoder: text.decoder(stops.skip_special_tokens),
+            filter: StopFilter::new(stops.strings.clone()),
+            calls: None,
+            tokens: 0,
+            characters: 0,
+        };
         Self {
             output,
             visit,
@@ -95,6 +109,12 @@ impl Generation {
             output_tokens: 0,
             cached_tokens: 0,
         }
+    }
+
+    /// Looks for tool calls in each sequence's text.
+    pub fn with_tool_calls(mut self, parser: Option<&ToolCallParser>) -> Self {
+        self.sequences.iter_mut().for_each(|sequence| sequence.calls = parser.cloned());
+        self
     }
 
     /// The next piece of any sequence; `None` when all have ended. After an error nothing follows.
@@ -138,12 +158,12 @@ impl Generation {
         if may_stop && self.token_ids.contains(&token.id) {
             return None;
         }
-        let text = sequence.push(token.id, may_stop);
+        let parsed = sequence.push(token.id, may_stop);
         let logprobs = token.logprobs.map(|logprobs| TokenLogprob { id: token.id, chosen: logprobs.chosen, top: logprobs.top });
-        if text.is_empty() && logprobs.is_none() {
+        if parsed == Parsed::default() && logprobs.is_none() {
             return None;
         }
-        Some(sequence.piece(token.sequence, text, logprobs.into_iter().collect(), None))
+        Some(sequence.piece(token.sequence, parsed, logprobs.into_iter().collect(), None))
     }
 
     fn finished(&mut self, finished: Finished) -> Result<Piece, ApiError> {
@@ -160,34 +180,52 @@ impl Generation {
         let Some(sequence) = self.sequences.get_mut(finished.sequence as usize) else {
             return Err(ApiError::generation("the scheduler ended a sequence that was not asked for"));
         };
-        let text = sequence.finish();
-        Ok(sequence.piece(finished.sequence, text, Vec::new(), Some(reason)))
+        let parsed = sequence.finish();
+        let called = reason == FinishReason::Stop && sequence.calls.as_ref().is_some_and(ToolCallParser::called);
+        let reason = if called { FinishReason::ToolCalls } else { reason };
+        Ok(sequence.piece(finished.sequence, parsed, Vec::new(), Some(reason)))
     }
 }
 
 struct Sequence {
     decoder: Decoder,
     filter: StopFilter,
+    /// Set when the request has tools.
+    calls: Option<ToolCallParser>,
     tokens: u32,
     characters: usize,
 }
 
 impl Sequence {
-    fn push(&mut self, id: u32, may_stop: bool) -> String {
+    fn push(&mut self, id: u32, may_stop: bool) -> Parsed {
         let text = self.decoder.push(id).unwrap_or_default();
-        if may_stop { self.filter.push(&text) } else { text }
+        let text = if may_stop { self.filter.push(&text) } else { text };
+        self.parse(text)
     }
 
-    fn finish(&mut self) -> String {
+    fn finish(&mut self) -> Parsed {
         let rest = self.decoder.finish().unwrap_or_default();
         let mut text = self.filter.push(&rest);
         text.push_str(&self.filter.finish());
-        text
+        let mut parsed = self.parse(text);
+        if let Some(parser) = &mut self.calls {
+            let last = parser.finish();
+            parsed.text.push_str(&last.text);
+        }
+        parsed
     }
 
-    fn piece(&mut self, sequence: u32, text: String, logprobs: Vec<TokenLogprob>, finish: Option<FinishReason>) -> Piece {
+    fn parse(&mut self, text: String) -> Parsed {
+        match &mut self.calls {
+            Some(parser) => parser.push(&text),
+            None => Parsed { text, calls: Vec::new() },
+        }
+    }
+
+    fn piece(&mut self, sequence: u32, parsed: Parsed, logprobs: Vec<TokenLogprob>, finish: Option<FinishReason>) -> Piece {
+        let Parsed { text, calls } = parsed;
         let text_offset = self.characters;
         self.characters += text.chars().count();
-        Piece { sequence, text, text_offset, logprobs, finish }
+        Piece { sequence, text, calls, text_offset, logprobs, finish }
     }
 }

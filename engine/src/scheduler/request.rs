@@ -25,6 +25,8 @@ pub struct Request {
     pub stop_token_ids: Vec<u32>,
     /// Stop strings, matched on the text of each sequence; one matcher a sequence, or none.
     pub stop_matchers: Vec<Box<dyn StopMatcher>>,
+    /// What each sequence's tokens must follow; each gets a fresh one.
+    pub constraint: Option<Box<dyn Constraint>>,
     /// Lower goes first, under the priority policy.
     pub priority: i32,
     /// Where its core events go; `None` with tracing off.
@@ -80,6 +82,20 @@ pub trait StopMatcher: Send {
     /// Takes the next token; true ends the sequence with this token. A token that may not stop it (`min_tokens`) counts as
     /// text before which nothing is looked for.
     fn push(&mut self, token: u32, may_stop: bool) -> bool;
+}
+
+/// Holds the tokens of one sequence to a grammar, on the scheduler's thread. Its state is the tokens that were chosen, so a
+/// preemption changes nothing.
+pub trait Constraint: Send {
+    /// The same grammar from its beginning, for another sequence.
+    fn fresh(&self) -> Box<dyn Constraint>;
+
+    /// Sets the logits of all tokens that may not come next to negative infinity. End-of-sequence is among them unless the
+    /// grammar may end here. An error, for the client, ends the sequence.
+    fn mask(&mut self, row: &mut [f32]) -> Result<(), String>;
+
+    /// Takes the token that was chosen; true when nothing may follow it. An error, for the client, ends the sequence.
+    fn advance(&mut self, token: u32) -> Result<bool, String>;
 }
 
 /// Why the scheduler did not take a request. Nothing was queued.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::request::{Logprobs, SamplingParams};
+use super::request::{Constraint, Logprobs, SamplingParams};
 use crate::backend::{Logits, Want};
 
 /// Candidates that are sorted first; the whole vocabulary is sorted only when they do not reach `top_p`.
@@ -19,6 +19,10 @@ pub struct Sampler {
     rng: StdRng,
     /// How often each token was generated.
     generated: HashMap<u32, u32>,
+    /// Grammar of the sequence.
+    constraint: Option<Box<dyn Constraint>>,
+    /// The grammar lets nothing follow.
+    over: bool,
 }
 
 /// A chosen token.
@@ -32,9 +36,9 @@ pub struct Choice {
 
 impl Sampler {
     /// A sampler for the sequence of this index of its request.
-    pub fn new(params: SamplingParams, sequence: u32) -> Self {
+    pub fn new(params: SamplingParams, sequence: u32, constraint: Option<Box<dyn Constraint>>) -> Self {
         let seed = params.seed.map_or_else(rand::random, |seed| seed.wrapping_add(u64::from(sequence)));
-        Self { params, rng: StdRng::seed_from_u64(seed), generated: HashMap::new() }
+        Self { params, rng: StdRng::seed_from_u64(seed), generated: HashMap::new(), constraint, over: false }
     }
 
     /// How much of the logits it needs, given whether some tokens are banned.
@@ -42,21 +46,42 @@ impl Sampler {
         let p = &self.params;
         let shifts = p.presence_penalty != 0.0 || p.frequency_penalty != 0.0 || p.repetition_penalty != 1.0;
         let plain = p.temperature == 0.0 && !shifts && p.logit_bias.is_empty() && p.logprobs.is_none() && !bans;
-        if plain { Want::Best } else { Want::Row }
+        if plain && self.constraint.is_none() { Want::Best } else { Want::Row }
     }
 
-    /// Chooses the next token; `banned` ones are not chosen. `None` if no token has a finite logit.
-    pub fn choose(&mut self, logits: Logits, prompt: &[u32], banned: &[u32]) -> Option<Choice> {
-        let row = match logits {
-            Logits::Best(id) => return Some(self.chosen(id, None)),
+    /// The grammar lets nothing follow what was chosen.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Chooses the next token; `banned` ones are chosen only where the grammar allows nothing else. An error, for the client,
+    /// if there is none to choose.
+    pub fn choose(&mut self, logits: Logits, prompt: &[u32], banned: &[u32]) -> Result<Choice, String> {
+        let mut row = match logits {
+            Logits::Best(id) if self.constraint.is_none() => return Ok(self.chosen(id, None)),
+            Logits::Best(_) | Logits::Nothing => return Err("the backend gave no logits".to_owned()),
             Logits::Row(row) => row,
-            Logits::Nothing => return None,
         };
-        let mut shifted = row.clone();
-        self.shift(&mut shifted, prompt, banned);
-        let id = if self.params.temperature == 0.0 { best(&shifted)? } else { self.draw(&shifted)? };
+        // In vLLM's order: the grammar first, so that log probabilities are those of the tokens that it allows.
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(&mut row)?;
+        }
+        let id = self.pick(&row, prompt, banned).or_else(|| {
+            self.constraint.as_ref()?;
+            self.pick(&row, prompt, &[])
+        });
+        let id = id.ok_or("the model gave no finite logit")?;
+        if let Some(constraint) = &mut self.constraint {
+            self.over = constraint.advance(id)?;
+        }
         let logprobs = self.params.logprobs.map(|top| logprobs(&row, id, top as usize));
-        Some(self.chosen(id, logprobs))
+        Ok(self.chosen(id, logprobs))
+    }
+
+    fn pick(&mut self, row: &[f32], prompt: &[u32], banned: &[u32]) -> Option<u32> {
+        let mut shifted = row.to_vec();
+        self.shift(&mut shifted, prompt, banned);
+        if self.params.temperature == 0.0 { best(&shifted) } else { self.draw(&shifted) }
     }
 
     fn chosen(&mut self, id: u32, logprobs: Option<Logprobs>) -> Choice {
@@ -163,12 +188,14 @@ fn best(row: &[f32]) -> Option<u32> {
         .map(|(id, _)| id as u32)
 }
 
-/// Natural logarithms of the model's own probabilities, before penalties and temperature.
+/// Natural logarithms of the model's own probabilities, before penalties and temperature; a token that is impossible is no
+/// alternative.
 fn logprobs(row: &[f32], chosen: u32, top: usize) -> Logprobs {
     let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = row.iter().map(|logit| f64::from(logit - highest).exp()).sum();
     let log = |id: u32| (f64::from(row[id as usize] - highest) - sum.ln()) as f32;
-    let mut ids: Vec<(u32, f64)> = row.iter().enumerate().map(|(id, logit)| (id as u32, f64::from(*logit))).collect();
+    let finite = row.iter().enumerate().filter(|(_, logit)| logit.is_finite());
+    let mut ids: Vec<(u32, f64)> = finite.map(|(id, logit)| (id as u32, f64::from(*logit))).collect();
     let top = top.min(ids.len());
     if top < ids.len() {
         ids.select_nth_unstable_by(top, descending);
@@ -185,7 +212,7 @@ mod tests {
     const ROW: [f32; 5] = [1.0, 3.0, 2.0, f32::NEG_INFINITY, 0.0];
 
     fn choose(params: SamplingParams, banned: &[u32]) -> Choice {
-        Sampler::new(params, 0).choose(Logits::Row(ROW.to_vec()), &[], banned).unwrap()
+        Sampler::new(params, 0, None).choose(Logits::Row(ROW.to_vec()), &[], banned).unwrap()
     }
 
     fn greedy() -> SamplingParams {
@@ -209,15 +236,15 @@ mod tests {
 
     #[test]
     fn greedy_without_shifts_needs_only_the_best() {
-        assert_eq!(Sampler::new(greedy(), 0).want(false), Want::Best);
-        assert_eq!(Sampler::new(greedy(), 0).want(true), Want::Row);
-        assert_eq!(Sampler::new(SamplingParams { logprobs: Some(0), ..greedy() }, 0).want(false), Want::Row);
+        assert_eq!(Sampler::new(greedy(), 0, None).want(false), Want::Best);
+        assert_eq!(Sampler::new(greedy(), 0, None).want(true), Want::Row);
+        assert_eq!(Sampler::new(SamplingParams { logprobs: Some(0), ..greedy() }, 0, None).want(false), Want::Row);
     }
 
     #[test]
     fn the_same_seed_draws_the_same_tokens() {
         let tokens = |seed| {
-            let mut sampler = Sampler::new(SamplingParams { seed: Some(seed), ..SamplingParams::default() }, 0);
+            let mut sampler = Sampler::new(SamplingParams { seed: Some(seed), ..SamplingParams::default() }, 0, None);
             (0..50).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id).collect::<Vec<_>>()
         };
         assert_eq!(tokens(7), tokens(7));
@@ -237,10 +264,10 @@ mod tests {
     #[test]
     fn penalties_and_biases_shift_the_choice() {
         assert_eq!(choose(SamplingParams { logit_bias: vec![(4, 100.0)], ..greedy() }, &[]).id, 4);
-        let mut sampler = Sampler::new(SamplingParams { presence_penalty: 2.0, ..greedy() }, 0);
+        let mut sampler = Sampler::new(SamplingParams { presence_penalty: 2.0, ..greedy() }, 0, None);
         let ids: Vec<u32> = (0..3).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id).collect();
         assert_eq!(ids, [1, 2, 0]);
-        let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 4.0, ..greedy() }, 0);
+        let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 4.0, ..greedy() }, 0, None);
         assert_eq!(sampler.choose(Logits::Row(ROW.to_vec()), &[1], &[]).unwrap().id, 2);
     }
 
@@ -252,8 +279,63 @@ mod tests {
         assert_eq!(logprobs.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
     }
 
+    /// Allows the tokens of a list, one after the other, and then nothing.
+    struct Only(Vec<u32>);
+
+    impl Constraint for Only {
+        fn fresh(&self) -> Box<dyn Constraint> {
+            Box::new(Self(self.0.clone()))
+        }
+
+        fn mask(&mut self, row: &mut [f32]) -> Result<(), String> {
+            let next = *self.0.first().ok_or("stuck")?;
+            (0..).zip(row).filter(|(id, _)| *id != next).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+            Ok(())
+        }
+
+        fn advance(&mut self, token: u32) -> Result<bool, String> {
+            assert_eq!(self.0.remove(0), token);
+            Ok(self.0.is_empty())
+        }
+    }
+
+    fn held(params: SamplingParams, tokens: &[u32]) -> Sampler {
+        Sampler::new(params, 0, Some(Box::new(Only(tokens.to_vec()))))
+    }
+
+    #[test]
+    fn a_grammar_decides_before_everything_else() {
+        let biased = SamplingParams { logit_bias: vec![(1, 100.0)], top_k: 1, top_p: 0.1, ..greedy() };
+        for params in [greedy(), SamplingParams::default(), biased] {
+            let mut sampler = held(params, &[4, 0]);
+            assert_eq!(sampler.want(false), Want::Row);
+            let mut next = || sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id;
+            assert_eq!([next(), next()], [4, 0]);
+            assert!(sampler.is_over());
+        }
+    }
+
+    #[test]
+    fn a_ban_gives_way_where_the_grammar_allows_nothing_else() {
+        assert_eq!(held(greedy(), &[2]).choose(Logits::Row(ROW.to_vec()), &[], &[2]).unwrap().id, 2);
+    }
+
+    #[test]
+    fn probabilities_are_of_what_the_grammar_allows() {
+        let choice = held(SamplingParams { logprobs: Some(3), ..greedy() }, &[4]).choose(Logits::Row(ROW.to_vec()), &[], &[]);
+        assert_eq!(choice.unwrap().logprobs, Some(Logprobs { chosen: 0.0, top: vec![(4, 0.0)] }));
+    }
+
+    #[test]
+    fn a_grammar_that_is_stuck_is_an_error() {
+        assert_eq!(held(greedy(), &[]).choose(Logits::Row(ROW.to_vec()), &[], &[]), Err("stuck".to_owned()));
+        // The model itself rules out token 3.
+        assert!(held(greedy(), &[3]).choose(Logits::Row(ROW.to_vec()), &[], &[]).is_err());
+        assert!(held(greedy(), &[1]).choose(Logits::Best(1), &[], &[]).is_err());
+    }
+
     #[test]
     fn a_row_without_a_finite_logit_is_no_choice() {
-        assert_eq!(Sampler::new(greedy(), 0).choose(Logits::Row(vec![f32::NAN; 3]), &[], &[]), None);
+        assert_eq!(Sampler::new(greedy(), 0, None).choose(Logits::Row(vec![f32::NAN; 3]), &[], &[]).ok(), None);
     }
 }

@@ -92,7 +92,11 @@ impl Sequence {
             min_tokens: request.min_tokens as usize,
             stop_token_ids: request.stop_token_ids.clone(),
             stop_matcher: matcher,
-            sampler: Sampler::new(request.sampling.clone(), index),
+            sampler: Sampler::new(
+                request.sampling.clone(),
+                index,
+                request.constraint.as_ref().map(|constraint| constraint.fresh()),
+            ),
             blocks: Vec::new(),
             computed: 0,
             exact: 0,
@@ -158,6 +162,7 @@ impl Sequence {
         let may_stop = self.generated() > self.min_tokens;
         let text_stops = self.stop_matcher.as_mut().is_some_and(|matcher| matcher.push(token, may_stop));
         match () {
+            () if self.sampler.is_over() => Some(FinishStatus::Stopped),
             () if may_stop && (self.stop_token_ids.contains(&token) || text_stops) => Some(FinishStatus::Stopped),
             () if self.generated() >= self.max_tokens => Some(FinishStatus::Length),
             () => None,

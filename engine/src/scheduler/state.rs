@@ -231,9 +231,9 @@ impl State {
             return self.finish(now, work.sequence, FinishStatus::Length, None);
         }
         let banned = sequence.banned().to_vec();
-        let Some(choice) = sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) else {
-            let error = Failure::Generation("the model gave no finite logit".to_owned());
-            return self.finish(now, work.sequence, FinishStatus::Error, Some(error));
+        let choice = match sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) {
+            Ok(choice) => choice,
+            Err(error) => return self.finish(now, work.sequence, FinishStatus::Error, Some(Failure::Generation(error))),
         };
         sequence.tokens.push(choice.id);
         sequence.record_token(now, step);

@@ -3,18 +3,22 @@
 
 pub mod bytes;
 pub mod decode;
+pub mod grammar;
 pub mod stop;
 pub mod template;
+pub mod tool_calls;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokenizers::Tokenizer;
 
 pub use decode::Decoder;
 pub use template::{ChatOptions, ChatTemplate};
 
-use crate::scheduler::request::StopMatcher;
+use crate::scheduler::request::{Constraint, StopMatcher};
+use grammar::{Grammar, GrammarCompiler};
 use stop::{StopFilter, StopOnText};
+use tool_calls::ToolCallFormat;
 
 /// What a request's text cannot be turned into, or a model's files cannot give.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,12 @@ pub enum TextError {
     /// The tokenizer failed.
     #[error("the text cannot be tokenized: {0}")]
     Tokenize(String),
+    /// The grammar is not one that can be compiled.
+    #[error("it cannot be compiled: {0}")]
+    BadGrammar(String),
+    /// The tokenizer is of a kind that no answer can be held to a grammar with.
+    #[error("this model's answers cannot be held to a form: {0}")]
+    NoGrammars(String),
 }
 
 /// The text side of one model.
@@ -42,13 +52,15 @@ pub struct Text {
     template: Option<ChatTemplate>,
     eos_token_ids: Vec<u32>,
     vocab_size: u32,
+    /// Made for the first request that needs it.
+    grammars: OnceLock<Result<GrammarCompiler, String>>,
 }
 
 impl Text {
     /// Puts a model's text side together.
     pub fn new(tokenizer: Arc<Tokenizer>, template: Option<ChatTemplate>, eos_token_ids: Vec<u32>) -> Self {
         let vocab_size = u32::try_from(tokenizer.get_vocab_size(true)).unwrap_or(u32::MAX);
-        Self { tokenizer, template, eos_token_ids, vocab_size }
+        Self { tokenizer, template, eos_token_ids, vocab_size, grammars: OnceLock::new() }
     }
 
     /// Renders messages (OpenAI's shape, content as text) into the prompt that the model was trained on.
@@ -62,14 +74,27 @@ impl Text {
         encoding.map(|e| e.get_ids().to_vec()).map_err(|error| TextError::Tokenize(error.to_string()))
     }
 
-    /// A new incremental detokenizer, which leaves special tokens out.
-    pub fn decoder(&self) -> Decoder {
-        Decoder::new(self.tokenizer.clone())
+    /// A new incremental detokenizer.
+    pub fn decoder(&self, skip_special_tokens: bool) -> Decoder {
+        Decoder::new(self.tokenizer.clone(), skip_special_tokens)
     }
 
-    /// Ends a sequence on stop strings.
-    pub fn stop_matcher(&self, stop: &[String]) -> Box<dyn StopMatcher> {
-        Box::new(StopOnText::new(self.decoder(), StopFilter::new(stop.to_vec())))
+    /// Ends a sequence on stop strings in the text of this detokenizer.
+    pub fn stop_matcher(&self, stop: &[String], skip_special_tokens: bool) -> Box<dyn StopMatcher> {
+        Box::new(StopOnText::new(self.decoder(skip_special_tokens), StopFilter::new(stop.to_vec())))
+    }
+
+    /// Compiles a grammar to hold sequences to. Slow, and the model's first one the slower.
+    pub fn constraint(&self, grammar: Grammar) -> Result<Box<dyn Constraint>, TextError> {
+        match self.grammars.get_or_init(|| GrammarCompiler::new(&self.tokenizer, &self.eos_token_ids)) {
+            Ok(compiler) => compiler.compile(grammar),
+            Err(reason) => Err(TextError::NoGrammars(reason.clone())),
+        }
+    }
+
+    /// How the model writes tool calls, as far as its chat template shows it.
+    pub fn tool_call_format(&self) -> Option<ToolCallFormat> {
+        self.template.as_ref().and_then(ChatTemplate::tool_call_format)
     }
 
     /// Tokens that end a sequence.

@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn text_that_may_not_stop_is_not_looked_at() {
-        let decoder = Decoder::new(std::sync::Arc::new(super::super::bytes::tokenizer()));
+        let decoder = Decoder::new(std::sync::Arc::new(super::super::bytes::tokenizer()), true);
         let mut matcher = StopOnText::new(decoder, StopFilter::new(vec!["ab".to_owned()]));
         let stops: Vec<bool> = b"abab".iter().zip(0..).map(|(byte, n)| matcher.push(u32::from(*byte), n >= 2)).collect();
         assert_eq!(stops, [false, false, false, true]);

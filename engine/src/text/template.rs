@@ -4,6 +4,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 
 use super::TextError;
+use super::tool_calls::ToolCallFormat;
 
 const NAME: &str = "chat";
 /// Marks errors that the template raised itself.
@@ -39,6 +40,11 @@ impl ChatTemplate {
         });
         environment.add_template_owned(NAME, source).map_err(|error| TextError::BadTemplate(with_line(&error)))?;
         Ok(Self { environment, bos_token, eos_token })
+    }
+
+    /// How the model writes tool calls, as far as the template shows it.
+    pub fn tool_call_format(&self) -> Option<ToolCallFormat> {
+        self.environment.get_template(NAME).ok().and_then(|template| ToolCallFormat::of_template(template.source()))
     }
 
     /// Renders messages into a prompt.

@@ -37,6 +37,13 @@ pub const HISTORY: usize = 8;
 /// Name of the served model.
 pub const MODEL: &str = "scripted";
 
+/// A chat template that knows tools, and by its tags how calls are written.
+pub const TOOL_TEMPLATE: &str = "{% for tool in tools or [] %}{{ tool.function.name }}: {{ tool.function.description }}\n{% endfor %}\
+    {% if tools %}Call them within <tool_call> tags.\n{% endif %}\
+    {% for message in messages %}<|turn|>{{ message.role }}: {{ message.content }}\
+    {% for call in message.tool_calls or [] %}{{ call.function.name }} of {{ call.function.arguments.city }}{% endfor %}\n{% endfor %}\
+    {% if add_generation_prompt %}<|turn|>assistant: {% endif %}";
+
 /// Baggage members that journeys carry.
 fn baggage() -> Arc<[String]> {
     ["session.id".to_owned()].into()
@@ -49,6 +56,7 @@ pub struct Setup {
     pub settings: Settings,
     pub stall_timeout: Duration,
     pub max_model_len: u32,
+    pub template: &'static str,
     pub tracing: bool,
     pub propagators: Propagators,
     /// Where journeys go instead of [`Engine::journey`].
@@ -77,6 +85,7 @@ impl Default for Setup {
             },
             stall_timeout: Duration::from_secs(30),
             max_model_len: 8192,
+            template: bytes::TEMPLATE,
             tracing: true,
             propagators: Propagators::default(),
             exporter: None,
@@ -118,12 +127,14 @@ impl Setup {
         let api = Api::new(slot.clone(), clock, tracing, self.settings, progress);
         let steps = Steps::new(api.metrics.scheduler().clone(), None, false);
         let scheduler = Scheduler::start(self.limits, backend, clock, self.stall_timeout, steps, drop::<String>).unwrap();
-        let template = ChatTemplate::compile(bytes::TEMPLATE.to_owned(), String::new(), String::new()).unwrap();
+        let template = ChatTemplate::compile(self.template.to_owned(), String::new(), String::new()).unwrap();
+        let text = Arc::new(Text::new(Arc::new(bytes::tokenizer()), Some(template), vec![EOS]));
         let served = Served {
             name: MODEL.to_owned(),
             created: 1_700_000_000,
             max_model_len: self.max_model_len,
-            text: Arc::new(Text::new(Arc::new(bytes::tokenizer()), Some(template), vec![EOS])),
+            tool_call_format: text.tool_call_format(),
+            text,
             scheduler: scheduler.clone(),
         };
         if self.loaded {

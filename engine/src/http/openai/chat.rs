@@ -7,6 +7,8 @@ use super::super::generation::Piece;
 use super::fields::{Fields, must_be};
 use super::parameters::{MAX_LOGPROBS, Parameters};
 use super::shape::{Shape, TokenLogprob, Vocabulary};
+use super::tool_calls;
+use super::tools::Tools;
 
 /// A chat request.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub struct ChatRequest {
     pub add_generation_prompt: bool,
     /// More values for the template (`chat_template_kwargs`).
     pub template_values: Map<String, Value>,
+    /// What the model may or must call.
+    pub tools: Tools,
     /// The rest.
     pub parameters: Parameters,
 }
@@ -31,10 +35,12 @@ impl ChatRequest {
         let newer = fields.count("max_completion_tokens", 0)?;
         let max_tokens = newer.or(fields.count("max_tokens", 0)?);
         let logprobs = logprobs(&mut fields)?;
+        let tools = Tools::take(&mut fields)?;
         Ok(Self {
             messages: messages.into_iter().enumerate().map(|(index, value)| message(index, value)).collect::<Result<_, _>>()?,
             add_generation_prompt: fields.flag("add_generation_prompt")?.unwrap_or(true),
             template_values: fields.object("chat_template_kwargs")?.unwrap_or_default(),
+            tools,
             parameters: Parameters::take(&mut fields, max_tokens, logprobs)?,
         })
     }
@@ -59,6 +65,7 @@ fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     if message.get("role").and_then(serde_json::Value::as_str).is_none_or(str::is_empty) {
         return Err(ApiError::invalid(at(".role"), format!("'{}' must be a role such as 'user'", at(".role"))));
     }
+    tool_calls::read_turn(&mut message, &at(""))?;
     if let Some(content) = message.get_mut("content") {
         *content = match content.take() {
             Value::String(text) => Value::String(text),
@@ -104,6 +111,9 @@ impl Shape for ChatShape {
         if first || !piece.text.is_empty() {
             delta.insert("content".into(), piece.text.as_str().into());
         }
+        if !piece.calls.is_empty() {
+            delta.insert("tool_calls".into(), tool_calls::delta(&piece.calls));
+        }
         json!({
             "index": piece.sequence,
             "delta": delta,
@@ -113,9 +123,16 @@ impl Shape for ChatShape {
     }
 
     fn choice(&self, whole: &Piece, vocabulary: &dyn Vocabulary) -> Value {
+        let mut message = json!({"role": "assistant", "content": whole.text});
+        if !whole.calls.is_empty() {
+            message["tool_calls"] = tool_calls::whole(&whole.calls);
+            if whole.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
         json!({
             "index": whole.sequence,
-            "message": {"role": "assistant", "content": whole.text},
+            "message": message,
             "logprobs": logprobs_of(&whole.logprobs, vocabulary),
             "finish_reason": whole.finish.map(|reason| reason.as_str()),
         })

@@ -5,4 +5,7 @@ pub mod chat;
 pub mod completion;
 pub mod fields;
 pub mod parameters;
+pub mod response_format;
 pub mod shape;
+pub mod tool_calls;
+pub mod tools;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::error::ApiError;
 use super::fields::{Fields, must_be, whole};
+use super::response_format::{self, Form};
 use crate::scheduler::request::SamplingParams;
 
 /// Most sequences of one request.
@@ -40,6 +41,8 @@ pub struct Parameters {
     pub include_usage: bool,
     /// Lower goes first.
     pub priority: i32,
+    /// The form that the answer must have.
+    pub form: Option<Form>,
 }
 
 /// Values as the client wrote them; `None` where it left the default.
@@ -94,6 +97,7 @@ impl Parameters {
                 .integer("priority", i64::from(i32::MIN)..=i64::from(i32::MAX))?
                 .and_then(|priority| i32::try_from(priority).ok())
                 .unwrap_or(0),
+            form: response_format::take(fields)?,
         })
     }
 }
@@ -166,7 +170,6 @@ fn refuse(fields: &mut Fields) -> Result<(), ApiError> {
     fields.refuse("tool_choice", |choice| matches!(choice.as_str(), Some("none" | "auto")))?;
     fields.refuse("functions", empty)?;
     fields.refuse("function_call", |choice| matches!(choice.as_str(), Some("none" | "auto")))?;
-    fields.refuse("response_format", |format| format["type"] == "text")?;
     fields.refuse("modalities", |modalities| modalities == &serde_json::json!(["text"]))?;
     fields.refuse("best_of", |best_of| whole(best_of) == Some(1))?;
     fields.refuse("length_penalty", |penalty| penalty.as_f64() == Some(1.0))?;
@@ -175,9 +178,6 @@ fn refuse(fields: &mut Fields) -> Result<(), ApiError> {
         fields.refuse(name, off)?;
     }
     for name in ["audio", "prediction", "web_search_options", "reasoning_effort", "suffix", "prompt_logprobs"] {
-        fields.refuse(name, nothing)?;
-    }
-    for name in ["guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"] {
         fields.refuse(name, nothing)?;
     }
     for name in ["logits_processors", "truncate_prompt_tokens", "allowed_token_ids", "bad_words", "prompt_embeds"] {
@@ -252,13 +252,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_refused_by_name() {
-        for (json, name) in [
-            (r#"{"tools": [{}]}"#, "tools"),
-            (r#"{"response_format": {"type": "json_object"}}"#, "response_format"),
-            (r#"{"guided_json": {}}"#, "guided_json"),
-            (r#"{"audio": {}}"#, "audio"),
-            (r#"{"best_of": 2}"#, "best_of"),
-        ] {
+        for (json, name) in [(r#"{"tools": [{}]}"#, "tools"), (r#"{"audio": {}}"#, "audio"), (r#"{"best_of": 2}"#, "best_of")] {
             let error = take(json).unwrap_err();
             assert_eq!((error.code, error.param.as_deref()), ("unsupported_parameter", Some(name)));
         }

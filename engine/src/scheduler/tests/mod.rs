@@ -1,5 +1,6 @@
 //! The state machine against the scripted backend, step by step, with time as a number.
 
+mod constraint;
 mod failure;
 mod prefix;
 mod properties;
@@ -158,6 +159,7 @@ fn request(prompt: usize, max_tokens: u32) -> Request {
         sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
         stop_token_ids: vec![EOS],
         stop_matchers: Vec::new(),
+        constraint: None,
         priority: 0,
         recorder: None,
         timer: None,
