@@ -17,6 +17,7 @@ use crate::cli::{Device, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
 use crate::loading::{self, Loading};
+use crate::model::generation_config::{self, GenerationConfig};
 use crate::model::{Model, Wishes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
@@ -81,6 +82,7 @@ async fn run(
     exporter: Option<&Exporter>,
 ) -> Result<(), Termination> {
     let (source, wishes, stall) = (arguments.model.clone(), wishes(arguments)?, arguments.timeouts.startup_timeout);
+    let generation = generation_defaults(arguments)?;
     let loading = tokio::task::spawn_blocking(move || loading::load(&source, &wishes, clock, stall, &startup)).await;
     let Loading { model, stages } = loading.map_err(|error| internal(format!("the loader panicked: {error}")))?;
     let outcome = model.map_err(|error| error.termination());
@@ -90,7 +92,7 @@ async fn run(
         exporter.startup(StartupJourney { began, ended: clock.now(), stages, error, attributes });
     }
     let (failed, failure) = oneshot::channel();
-    let served = start_scheduler(arguments, outcome?, clock, failed)?;
+    let served = start_scheduler(arguments, outcome?, generation, clock, failed)?;
     tracing::info!(
         model = served.name,
         max_model_len = served.max_model_len,
@@ -108,6 +110,7 @@ async fn run(
 fn start_scheduler(
     arguments: &Serve,
     model: Model,
+    generation: GenerationConfig,
     clock: Clock,
     failed: oneshot::Sender<String>,
 ) -> Result<Served, Termination> {
@@ -127,6 +130,7 @@ fn start_scheduler(
         name: arguments.served_model_name.clone().unwrap_or_else(|| arguments.model.default_name()),
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         max_model_len: model.max_model_len,
+        generation,
         text: model.text,
         scheduler,
     })
@@ -205,6 +209,17 @@ fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {
         kv_cache_tokens: capacity.kv_cache_tokens,
         chat_template: template.transpose()?,
     })
+}
+
+/// Defaults of requests that come with the model or the command line.
+fn generation_defaults(arguments: &Serve) -> Result<GenerationConfig, Termination> {
+    let (origin, overrides) = (&arguments.generation_config, &arguments.override_generation_config);
+    let defaults =
+        generation_config::read(origin, arguments.model.directory(), overrides).map_err(|error| invalid(error.to_string()))?;
+    if defaults != GenerationConfig::default() {
+        tracing::info!(?defaults, "requests have other defaults than the API's; see --{}", flag::GENERATION_CONFIG);
+    }
+    Ok(defaults)
 }
 
 /// Returns on SIGTERM or SIGINT.

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sojourn_contract::{env, flag, port};
 
 use crate::model::Source;
+use crate::model::generation_config::{Origin, Overrides};
 use crate::scheduler::state::Policy;
 
 /// Serves a model behind an OpenAI API and traces each request's journey.
@@ -86,6 +87,13 @@ pub struct Serve {
     /// Jinja file instead of the model's own chat template.
     #[arg(long = flag::CHAT_TEMPLATE, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Where defaults of requests come from: `auto` reads generation_config.json beside the model, if it is there; `vllm`
+    /// takes the API's own; a directory is where that file is. Its `max_new_tokens` limits every request.
+    #[arg(long = flag::GENERATION_CONFIG, default_value = "auto", value_name = "auto|vllm|FOLDER")]
+    pub generation_config: Origin,
+    /// Defaults of requests that replace those of the file, such as {"temperature": 0.5}.
+    #[arg(long = flag::OVERRIDE_GENERATION_CONFIG, default_value = "{}", hide_default_value = true, value_name = "JSON")]
+    pub override_generation_config: Overrides,
     /// Capacity.
     #[command(flatten)]
     pub capacity: Capacity,
@@ -232,6 +240,7 @@ mod tests {
             ("--request-timeout=soon", "number of seconds"),
             ("--max-num-seqs=0", "not in 1.."),
             ("--journey-detail=All", "Phases, Journey"),
+            (r#"--override-generation-config={"temperature":3}"#, "'temperature' must be a number from 0 to 2"),
         ] {
             let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -47,6 +47,7 @@ fn load_stages(
         watch_until(|| loading.is_finished(), total, stall, progress);
         loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    model.text.try_template()?;
     let bytes = i64::try_from(total).unwrap_or(i64::MAX);
     let attributes: Attributes = [(attribute::STARTUP_BYTES, Value::Int(bytes))].into_iter().collect();
     stages.push(Stage { stage: StartupStage::Load, from, to: clock.now(), attributes });

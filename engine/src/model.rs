@@ -1,5 +1,7 @@
 //! From what the command line calls MODEL to something that can be served: its backend, its text side, and its length.
 
+pub mod generation_config;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -41,6 +43,15 @@ impl FromStr for Source {
 }
 
 impl Source {
+    /// Where the model's files are.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) if path.is_dir() => Some(path),
+            Self::File(path) => path.parent(),
+            Self::Scripted(_) => None,
+        }
+    }
+
     /// Name in requests and answers unless `--served-model-name` says otherwise: the file's without its extension.
     pub fn default_name(&self) -> String {
         match self {

@@ -27,14 +27,13 @@ pub async fn chat(State(api): State<Arc<Api>>, Extension(visit): Extension<Arc<V
     let answer = async {
         let served = served(&api)?;
         let body = read(request.into_body(), api.settings.max_body_bytes).await?;
-        let ChatRequest { messages, add_generation_prompt, template_values, parameters } = ChatRequest::parse(&body)?;
-        describe(&visit, &parameters, served);
-        check_model(&parameters, served)?;
-        let prompt = on_blocking_pool(&api, served, move |text| {
-            let options = ChatOptions { add_generation_prompt, tools: None, extra: template_values };
-            text.encode(&text.chat_prompt(&messages, &options)?, false)
-        });
-        Call { api: &api, served, visit: &visit, prompt: prompt.await?, parameters, shape: ChatShape }.answer().await
+        let mut request = ChatRequest::parse(&body)?;
+        describe(&visit, &request.parameters, served);
+        check_model(request.parameters.model.as_deref(), served)?;
+        request.parameters.fill_in(&served.generation);
+        let parameters = request.parameters.clone();
+        let prompt = on_blocking_pool(&api, served, move |text| encode_chat(text, &request)).await?;
+        Call { api: &api, served, visit: &visit, prompts: vec![prompt], parameters, shape: ChatShape }.answer().await
     };
     within_time(&api, &visit, answer).await
 }
@@ -48,27 +47,44 @@ pub async fn completion(
     let answer = async {
         let served = served(&api)?;
         let body = read(request.into_body(), api.settings.max_body_bytes).await?;
-        let CompletionRequest { prompt, echo, add_special_tokens, parameters } = CompletionRequest::parse(&body)?;
+        let CompletionRequest { prompts, echo, add_special_tokens, mut parameters } = CompletionRequest::parse(&body)?;
         describe(&visit, &parameters, served);
-        check_model(&parameters, served)?;
-        let (prompt, echo) = on_blocking_pool(&api, served, move |text| match prompt {
-            Prompt::Text(prompt) => {
-                let tokens = text.encode(&prompt, add_special_tokens)?;
-                Ok((tokens, echo.then_some(prompt)))
-            }
-            Prompt::Tokens(tokens) => {
-                let echo = echo.then(|| text_of(text, &tokens));
-                Ok((tokens, echo))
-            }
-        })
-        .await?;
-        let shape = CompletionShape { echo };
-        Call { api: &api, served, visit: &visit, prompt, parameters, shape }.answer().await
+        check_model(parameters.model.as_deref(), served)?;
+        parameters.fill_in(&served.generation);
+        let tokenized = on_blocking_pool(&api, served, move |text| {
+            prompts.into_iter().map(|prompt| encode(text, prompt, add_special_tokens, echo)).collect::<Result<Vec<_>, _>>()
+        });
+        let (prompts, texts): (Vec<_>, Vec<_>) = tokenized.await?.into_iter().unzip();
+        let shape = CompletionShape { echo: texts.into_iter().flatten().collect(), n: parameters.n };
+        Call { api: &api, served, visit: &visit, prompts, parameters, shape }.answer().await
     };
     within_time(&api, &visit, answer).await
 }
 
-fn served(api: &Api) -> Result<&Served, ApiError> {
+/// Token ids of a chat's prompt.
+pub fn encode_chat(text: &Text, request: &ChatRequest) -> Result<Vec<u32>, TextError> {
+    let options = ChatOptions {
+        add_generation_prompt: request.add_generation_prompt,
+        continue_final_message: request.continue_final_message,
+        tools: None,
+        extra: request.template_values.clone(),
+    };
+    text.encode(&text.chat_prompt(&request.messages, &options)?, request.add_special_tokens)
+}
+
+/// Token ids of a prompt, and its text if that is wanted.
+fn encode(text: &Text, prompt: Prompt, add_special_tokens: bool, echo: bool) -> Result<(Vec<u32>, Option<String>), TextError> {
+    match prompt {
+        Prompt::Text(prompt) => Ok((text.encode(&prompt, add_special_tokens)?, echo.then_some(prompt))),
+        Prompt::Tokens(tokens) => {
+            let echo = echo.then(|| text_of(text, &tokens));
+            Ok((tokens, echo))
+        }
+    }
+}
+
+/// The model, unless the engine is not ready for it or shuts down.
+pub fn served(api: &Api) -> Result<&Served, ApiError> {
     if api.is_draining() {
         return Err(ApiError::shutdown());
     }
@@ -76,7 +92,7 @@ fn served(api: &Api) -> Result<&Served, ApiError> {
 }
 
 /// Reads a body up to the limit.
-async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     if http_body::Body::size_hint(&body).lower() > limit as u64 {
         return Err(ApiError::body_too_large(limit));
     }
@@ -87,15 +103,16 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-fn check_model(parameters: &Parameters, served: &Served) -> Result<(), ApiError> {
-    match &parameters.model {
-        Some(asked) if *asked != served.name => Err(ApiError::model_not_found(asked, &served.name)),
+/// Refuses a request for a model that is not served here.
+pub fn check_model(asked: Option<&str>, served: &Served) -> Result<(), ApiError> {
+    match asked {
+        Some(asked) if asked != served.name => Err(ApiError::model_not_found(asked, &served.name)),
         _ => Ok(()),
     }
 }
 
 /// Runs what takes milliseconds away from the threads that serve connections, a bounded number of them at once.
-async fn on_blocking_pool<T: Send + 'static>(
+pub async fn on_blocking_pool<T: Send + 'static>(
     api: &Api,
     served: &Served,
     work: impl FnOnce(&Text) -> Result<T, TextError> + Send + 'static,
@@ -109,14 +126,14 @@ async fn on_blocking_pool<T: Send + 'static>(
 }
 
 fn text_of(text: &Text, tokens: &[u32]) -> String {
-    let mut decoder = text.decoder();
+    let mut decoder = text.decoder(true);
     let mut whole: String = tokens.iter().filter_map(|id| decoder.push(*id)).collect();
     whole.push_str(&decoder.finish().unwrap_or_default());
     whole
 }
 
 /// Bounds the time until the answer begins; a stream bounds the rest itself.
-async fn within_time(api: &Api, visit: &Visit, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
+pub async fn within_time(api: &Api, visit: &Visit, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
     let result = match deadline(api, visit) {
         None => answer.await,
         Some(deadline) => {

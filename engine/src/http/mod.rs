@@ -21,6 +21,7 @@ mod openai;
 mod probes;
 mod routes;
 mod stream;
+mod tokenize;
 pub mod visit;
 
 use std::sync::Arc;

@@ -1,10 +1,15 @@
-//! The model's text side: chat template, tokenizer, incremental detokenizer, stop strings. Pure: no I/O, no clock; every
-//! method may be called from any thread, and the slow ones (`chat_prompt`, `encode`) belong on a blocking pool.
+//! The model's text side: chat template, tokenizer, incremental detokenizer, stop strings. No I/O, and no clock but for
+//! templates that ask for the date; every method may be called from any thread, and the slow ones (`chat_prompt`, `encode`)
+//! belong on a blocking pool.
 
 pub mod bytes;
 pub mod decode;
+mod jinja;
+mod python_json;
 pub mod stop;
 pub mod template;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -25,6 +30,12 @@ pub enum TextError {
     /// The messages do not fit the template.
     #[error("the model's chat template cannot render these messages: {0}")]
     Render(String),
+    /// The last message is to be continued, and is not in the prompt.
+    #[error(
+        "'continue_final_message' needs a last message with text that the model's chat template puts into the prompt; send \
+         one, or leave it out"
+    )]
+    NothingToContinue,
     /// The model has no chat template.
     #[error("the model has no chat template; use /v1/completions, or start the engine with --chat-template")]
     NoTemplate,
@@ -32,7 +43,7 @@ pub enum TextError {
     #[error("the model's chat template is wrong: {0}")]
     BadTemplate(String),
     /// The tokenizer failed.
-    #[error("the text cannot be tokenized: {0}")]
+    #[error("the prompt cannot be tokenized: {0}")]
     Tokenize(String),
 }
 
@@ -56,20 +67,30 @@ impl Text {
         self.template.as_ref().ok_or(TextError::NoTemplate)?.render(messages, options)
     }
 
+    /// Finds a chat template that cannot render anything before the first request does.
+    pub fn try_template(&self) -> Result<(), TextError> {
+        self.template.as_ref().map_or(Ok(()), ChatTemplate::try_out)
+    }
+
     /// Token ids of a text. A chat prompt already has its special tokens, a plain one gets them.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
         let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
         encoding.map(|e| e.get_ids().to_vec()).map_err(|error| TextError::Tokenize(error.to_string()))
     }
 
-    /// A new incremental detokenizer, which leaves special tokens out.
-    pub fn decoder(&self) -> Decoder {
-        Decoder::new(self.tokenizer.clone())
+    /// A new incremental detokenizer.
+    pub fn decoder(&self, skip_special_tokens: bool) -> Decoder {
+        Decoder::new(self.tokenizer.clone(), skip_special_tokens)
     }
 
-    /// Ends a sequence on stop strings.
-    pub fn stop_matcher(&self, stop: &[String]) -> Box<dyn StopMatcher> {
-        Box::new(StopOnText::new(self.decoder(), StopFilter::new(stop.to_vec())))
+    /// The text of token ids, special ones included.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.tokenizer.decode(ids, false).map_err(|error| TextError::Tokenize(error.to_string()))
+    }
+
+    /// Ends a sequence on stop strings in the text of this detokenizer.
+    pub fn stop_matcher(&self, stop: &[String], skip_special_tokens: bool) -> Box<dyn StopMatcher> {
+        Box::new(StopOnText::new(self.decoder(skip_special_tokens), StopFilter::new(stop.to_vec())))
     }
 
     /// Tokens that end a sequence.
@@ -80,6 +101,11 @@ impl Text {
     /// Token ids are below this.
     pub fn vocab_size(&self) -> u32 {
         self.vocab_size
+    }
+
+    /// A token as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
     }
 
     /// The text of one token, also of a special one, with U+FFFD for what is no whole character.

@@ -6,6 +6,8 @@ use crate::scheduler::request::StopMatcher;
 /// Lets text through up to the first stop string, and holds back what may yet become one.
 pub struct StopFilter {
     stop: Vec<String>,
+    /// The stop string is shown as well.
+    include: bool,
     held: String,
     stopped: bool,
 }
@@ -14,7 +16,12 @@ impl StopFilter {
     /// Watches for these strings; empty ones are ignored.
     pub fn new(stop: Vec<String>) -> Self {
         let stop = stop.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Self { stop, held: String::new(), stopped: false }
+        Self { stop, include: false, held: String::new(), stopped: false }
+    }
+
+    /// Shows the stop string as well (`include_stop_str_in_output`).
+    pub fn including(self, include: bool) -> Self {
+        Self { include, ..self }
     }
 
     /// Takes a piece of text; gives what may be shown now.
@@ -23,9 +30,10 @@ impl StopFilter {
             return String::new();
         }
         self.held.push_str(piece);
-        if let Some(at) = self.stop.iter().filter_map(|stop| self.held.find(stop)).min() {
+        let found = self.stop.iter().filter_map(|stop| self.held.find(stop).map(|at| (at, stop.len())));
+        if let Some((at, length)) = found.min_by_key(|(at, _)| *at) {
             self.stopped = true;
-            self.held.truncate(at);
+            self.held.truncate(if self.include { at + length } else { at });
             return std::mem::take(&mut self.held);
         }
         let keep = self.held.len() - self.undecided();
@@ -104,10 +112,16 @@ mod tests {
 
     #[test]
     fn text_that_may_not_stop_is_not_looked_at() {
-        let decoder = Decoder::new(std::sync::Arc::new(super::super::bytes::tokenizer()));
+        let decoder = Decoder::new(std::sync::Arc::new(super::super::bytes::tokenizer()), true);
         let mut matcher = StopOnText::new(decoder, StopFilter::new(vec!["ab".to_owned()]));
         let stops: Vec<bool> = b"abab".iter().zip(0..).map(|(byte, n)| matcher.push(u32::from(*byte), n >= 2)).collect();
         assert_eq!(stops, [false, false, false, true]);
+    }
+
+    #[test]
+    fn the_stop_string_is_shown_where_that_is_asked_for() {
+        let mut filter = StopFilter::new(vec!["END".to_owned()]).including(true);
+        assert_eq!((filter.push("one E") + &filter.push("ND two"), filter.stopped()), ("one END".to_owned(), true));
     }
 
     #[test]

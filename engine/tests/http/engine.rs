@@ -8,6 +8,7 @@ use sojourn_contract::journey::{AbortPhase, AbortReason, Detail, Outcome};
 use sojourn_engine::backend::scripted::{EOS, Script, Scripted};
 use sojourn_engine::clock::Clock;
 use sojourn_engine::http::{self, Api, Settings, Startup};
+use sojourn_engine::model::generation_config::GenerationConfig;
 use sojourn_engine::recorder::Sink;
 use sojourn_engine::scheduler::Scheduler;
 use sojourn_engine::scheduler::state::{Limits, Policy};
@@ -41,6 +42,7 @@ pub struct Setup {
     pub limits: Limits,
     pub settings: Settings,
     pub max_model_len: u32,
+    pub generation: GenerationConfig,
     pub tracing: bool,
     /// Where journeys go instead of [`Engine::journey`].
     pub exporter: Option<Arc<Exporter>>,
@@ -60,6 +62,7 @@ impl Default for Setup {
                 drain_timeout: SOON,
             },
             max_model_len: 8192,
+            generation: GenerationConfig::default(),
             tracing: true,
             exporter: None,
             loaded: true,
@@ -95,6 +98,7 @@ impl Setup {
             name: MODEL.to_owned(),
             created: 1_700_000_000,
             max_model_len: self.max_model_len,
+            generation: self.generation,
             text: Arc::new(Text::new(Arc::new(bytes::tokenizer()), Some(template), vec![EOS])),
             scheduler: scheduler.clone(),
         };

@@ -9,9 +9,11 @@ mod engine;
 mod receiver;
 
 mod answers;
+mod anything;
 mod drain;
 mod ends;
 mod export;
 mod probes;
 mod rejections;
+mod tokenize;
 mod traces;

@@ -1,0 +1,4 @@
+//! The parts of the text side together.
+
+mod streaming;
+mod templates;
