@@ -32,7 +32,8 @@ pub async fn chat(State(api): State<Arc<Api>>, Extension(visit): Extension<Arc<V
         check_model(request.parameters.model.as_deref(), served)?;
         request.parameters.fill_in(&served.generation);
         let parameters = request.parameters.clone();
-        let prompt = on_blocking_pool(&api, served, move |text| encode_chat(text, &request)).await?;
+        let limit = served.max_model_len;
+        let prompt = on_blocking_pool(&api, served, move |text| encode_chat(text, &request, limit)).await?;
         Call { api: &api, served, visit: &visit, prompts: vec![prompt], parameters, shape: ChatShape }.answer().await
     };
     within_time(&api, &visit, answer).await
@@ -51,8 +52,10 @@ pub async fn completion(
         describe(&visit, &parameters, served);
         check_model(parameters.model.as_deref(), served)?;
         parameters.fill_in(&served.generation);
+        let limit = served.max_model_len;
         let tokenized = on_blocking_pool(&api, served, move |text| {
-            prompts.into_iter().map(|prompt| encode(text, prompt, add_special_tokens, echo)).collect::<Result<Vec<_>, _>>()
+            let encode = |prompt| encode(text, prompt, add_special_tokens, echo, limit);
+            prompts.into_iter().map(encode).collect::<Result<Vec<_>, _>>()
         });
         let (prompts, texts): (Vec<_>, Vec<_>) = tokenized.await?.into_iter().unzip();
         let shape = CompletionShape { echo: texts.into_iter().flatten().collect(), n: parameters.n };
@@ -62,20 +65,26 @@ pub async fn completion(
 }
 
 /// Token ids of a chat's prompt.
-pub fn encode_chat(text: &Text, request: &ChatRequest) -> Result<Vec<u32>, TextError> {
+pub fn encode_chat(text: &Text, request: &ChatRequest, limit: u32) -> Result<Vec<u32>, TextError> {
     let options = ChatOptions {
         add_generation_prompt: request.add_generation_prompt,
         continue_final_message: request.continue_final_message,
         tools: None,
         extra: request.template_values.clone(),
     };
-    text.encode(&text.chat_prompt(&request.messages, &options)?, request.add_special_tokens)
+    text.encode_within(&text.chat_prompt(&request.messages, &options)?, request.add_special_tokens, limit)
 }
 
 /// Token ids of a prompt, and its text if that is wanted.
-fn encode(text: &Text, prompt: Prompt, add_special_tokens: bool, echo: bool) -> Result<(Vec<u32>, Option<String>), TextError> {
+fn encode(
+    text: &Text,
+    prompt: Prompt,
+    add_special_tokens: bool,
+    echo: bool,
+    limit: u32,
+) -> Result<(Vec<u32>, Option<String>), TextError> {
     match prompt {
-        Prompt::Text(prompt) => Ok((text.encode(&prompt, add_special_tokens)?, echo.then_some(prompt))),
+        Prompt::Text(prompt) => Ok((text.encode_within(&prompt, add_special_tokens, limit)?, echo.then_some(prompt))),
         Prompt::Tokens(tokens) => {
             let echo = echo.then(|| text_of(text, &tokens));
             Ok((tokens, echo))
@@ -117,9 +126,15 @@ pub async fn on_blocking_pool<T: Send + 'static>(
     served: &Served,
     work: impl FnOnce(&Text) -> Result<T, TextError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let _permit = api.blocking.acquire().await;
+    // The work keeps the permit, also when nobody waits for it any more.
+    let permit = api.blocking.clone().acquire_owned().await;
     let text = served.text.clone();
-    match tokio::task::spawn_blocking(move || work(&text)).await {
+    let work = move || {
+        let result = work(&text);
+        drop(permit);
+        result
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(ApiError::generation("the prompt could not be prepared: the engine's code panicked")),
     }

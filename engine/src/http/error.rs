@@ -205,6 +205,7 @@ impl From<TextError> for ApiError {
         let message = error.to_string();
         match error {
             TextError::Rejected(_) | TextError::Render(_) | TextError::NoTemplate => Self::invalid("messages", message),
+            TextError::TooLong { .. } => Self::too_long("prompt", message),
             TextError::NothingToContinue => Self::invalid("continue_final_message", message),
             TextError::Tokenize(_) => Self::invalid("prompt", message),
             TextError::BadTemplate(_) => Self::generation(message),

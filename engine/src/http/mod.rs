@@ -83,7 +83,7 @@ pub struct Api {
     draining: AtomicBool,
     closing: AtomicBool,
     /// Bounds how many prompts are templated and tokenized at once.
-    blocking: Semaphore,
+    blocking: Arc<Semaphore>,
 }
 
 impl Api {
@@ -107,7 +107,7 @@ impl Api {
             in_flight: watch::Sender::new(0),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            blocking: Semaphore::new(at_once),
+            blocking: Arc::new(Semaphore::new(at_once)),
         })
     }
 

@@ -32,10 +32,11 @@ pub async fn tokenize(State(api): State<Arc<Api>>, Extension(visit): Extension<A
         check_model(fields.text("model")?.as_deref(), served)?;
         let return_token_strs = fields.flag("return_token_strs")?.unwrap_or(false);
         let what = tokenizable(&mut fields, &body)?;
+        let limit = served.max_model_len;
         let tokenized = on_blocking_pool(&api, served, move |text| {
             let tokens = match what {
-                Tokenizable::Text(prompt, add_special_tokens) => text.encode(&prompt, add_special_tokens)?,
-                Tokenizable::Chat(request) => encode_chat(text, &request)?,
+                Tokenizable::Text(prompt, add_special_tokens) => text.encode_within(&prompt, add_special_tokens, limit)?,
+                Tokenizable::Chat(request) => encode_chat(text, &request, limit)?,
             };
             let strings = |tokens: &[u32]| tokens.iter().map(|id| text.token(*id)).collect::<Vec<_>>();
             let token_strs = return_token_strs.then(|| strings(&tokens));

@@ -42,6 +42,17 @@ pub enum TextError {
     /// The template is not one that can be compiled.
     #[error("the model's chat template is wrong: {0}")]
     BadTemplate(String),
+    /// It is longer than any prompt can be.
+    #[error(
+        "the prompt has at least {at_least} tokens, and the model's context is {limit}; shorten it (it was not tokenized, \
+         'max_tokens' does not matter)"
+    )]
+    TooLong {
+        /// Tokens that it has for certain.
+        at_least: usize,
+        /// Tokens that fit.
+        limit: u32,
+    },
     /// The tokenizer failed.
     #[error("the prompt cannot be tokenized: {0}")]
     Tokenize(String),
@@ -53,13 +64,20 @@ pub struct Text {
     template: Option<ChatTemplate>,
     eos_token_ids: Vec<u32>,
     vocab_size: u32,
+    /// Bytes of a text that one token stands for at most.
+    longest_token: usize,
 }
+
+/// How much shorter a normalizer makes a text at most; composed characters have about a third of the bytes.
+const NORMALIZED: usize = 4;
 
 impl Text {
     /// Puts a model's text side together.
     pub fn new(tokenizer: Arc<Tokenizer>, template: Option<ChatTemplate>, eos_token_ids: Vec<u32>) -> Self {
         let vocab_size = u32::try_from(tokenizer.get_vocab_size(true)).unwrap_or(u32::MAX);
-        Self { tokenizer, template, eos_token_ids, vocab_size }
+        let longest = tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1);
+        let longest_token = if tokenizer.get_normalizer().is_some() { longest * NORMALIZED } else { longest };
+        Self { tokenizer, template, eos_token_ids, vocab_size, longest_token }
     }
 
     /// Renders messages (OpenAI's shape, content as text) into the prompt that the model was trained on.
@@ -76,6 +94,16 @@ impl Text {
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
         let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
         encoding.map(|e| e.get_ids().to_vec()).map_err(|error| TextError::Tokenize(error.to_string()))
+    }
+
+    /// [`Text::encode`] for a prompt that must have less than `limit` tokens: what is far beyond that costs no time and memory.
+    pub fn encode_within(&self, text: &str, add_special_tokens: bool, limit: u32) -> Result<Vec<u32>, TextError> {
+        let at_least = text.len() / self.longest_token;
+        if at_least > limit as usize {
+            Err(TextError::TooLong { at_least, limit })
+        } else {
+            self.encode(text, add_special_tokens)
+        }
     }
 
     /// A new incremental detokenizer.

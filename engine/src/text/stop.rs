@@ -30,10 +30,11 @@ impl StopFilter {
             return String::new();
         }
         self.held.push_str(piece);
-        let found = self.stop.iter().filter_map(|stop| self.held.find(stop).map(|at| (at, stop.len())));
-        if let Some((at, length)) = found.min_by_key(|(at, _)| *at) {
+        // The first to be complete, and of those the longest: what is shown does not depend on how tokens cut the text.
+        let found = self.stop.iter().filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at)));
+        if let Some((end, at)) = found.min() {
             self.stopped = true;
-            self.held.truncate(if self.include { at + length } else { at });
+            self.held.truncate(if self.include { end } else { at });
             return std::mem::take(&mut self.held);
         }
         let keep = self.held.len() - self.undecided();
@@ -125,8 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_of_several_stop_strings_wins() {
-        let (shown, _, _) = shown(&["c", "b"], &["abc"]);
-        assert_eq!(shown.concat(), "a");
+    fn the_first_stop_string_to_be_complete_wins_however_the_text_is_cut() {
+        for (stop, text, expected) in [(["c", "b"], "abc", "a"), (["b", "abc"], "xabc", "xa"), (["b", "ab"], "xab", "x")] {
+            let letters: Vec<&str> = text.split("").collect();
+            assert_eq!(shown(&stop, &[text]).0.concat(), expected);
+            assert_eq!(shown(&stop, &letters).0.concat(), expected);
+        }
     }
 }

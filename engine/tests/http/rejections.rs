@@ -57,6 +57,10 @@ async fn more_than_the_context_is_refused_and_the_rest_of_it_is_the_default() {
     let answer = completion(engine.address, completion_body("0123456789", json!({"max_tokens": 21}))).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
     assert_rejected(&mut engine, AbortReason::ValidationError, "400").await;
+    let answer = completion(engine.address, completion_body(&"far beyond".repeat(1000), json!({}))).await;
+    let error = &answer.json()["error"];
+    assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("prompt")));
+    assert_rejected(&mut engine, AbortReason::ValidationError, "400").await;
     let answer = completion(engine.address, completion_body("0123456789", json!({"max_tokens": 20}))).await;
     assert_eq!(answer.status, 200);
     let prompt = "<|turn|>user: h\n<|turn|>assistant: ".replace("<|turn|>", "t").len() as u64;
