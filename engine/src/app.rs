@@ -122,9 +122,11 @@ fn start_scheduler(
         max_num_batched_tokens: capacity.max_num_batched_tokens.map_or(step_tokens, |tokens| tokens as usize),
         max_queue_size: capacity.max_queue_size as usize,
         policy: capacity.scheduling_policy,
+        queue_timeout: Some(arguments.timeouts.queue_timeout.as_secs_f64()).filter(|seconds| *seconds > 0.0),
+        prefix_caching: !capacity.no_enable_prefix_caching,
     };
     let on_failure = move |error| drop(failed.send(error));
-    let scheduler = Scheduler::start(limits, model.backend, clock, on_failure)
+    let scheduler = Scheduler::start(limits, model.backend, clock, arguments.timeouts.step_stall_timeout, on_failure)
         .map_err(|error| internal(format!("the scheduler's thread cannot be started: {error}")))?;
     Ok(Served {
         name: arguments.served_model_name.clone().unwrap_or_else(|| arguments.model.default_name()),

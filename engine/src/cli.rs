@@ -130,6 +130,12 @@ pub struct Capacity {
     /// Who goes first.
     #[arg(long = flag::SCHEDULING_POLICY, value_enum, default_value_t = Policy::Fcfs)]
     pub scheduling_policy: Policy,
+    /// Accepted for vLLM's users: prefix caching is on.
+    #[arg(long = flag::ENABLE_PREFIX_CACHING, overrides_with = "no_enable_prefix_caching")]
+    pub enable_prefix_caching: bool,
+    /// Compute every prompt from its first token on, also where an earlier request began with the same tokens.
+    #[arg(long = flag::NO_ENABLE_PREFIX_CACHING, overrides_with = "enable_prefix_caching")]
+    pub no_enable_prefix_caching: bool,
 }
 
 /// Time limits, in seconds.
@@ -139,6 +145,12 @@ pub struct Timeouts {
     /// Seconds that a request may take from its arrival; 0 is no limit.
     #[arg(long = flag::REQUEST_TIMEOUT, default_value = "0", value_name = "SECONDS", value_parser = seconds)]
     pub request_timeout: Duration,
+    /// Seconds that a request may wait before it first runs; 0 is no limit.
+    #[arg(long = flag::QUEUE_TIMEOUT, default_value = "0", value_name = "SECONDS", value_parser = seconds)]
+    pub queue_timeout: Duration,
+    /// Seconds after which a step of the model counts as stalled; this is reported and nothing else.
+    #[arg(long = flag::STEP_STALL_TIMEOUT, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    pub step_stall_timeout: Duration,
     /// Seconds after which a client that takes no byte of its answer is cut off.
     #[arg(long = flag::CLIENT_STALL_TIMEOUT, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
     pub client_stall_timeout: Duration,

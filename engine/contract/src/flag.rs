@@ -46,6 +46,14 @@ flags! {
     MAX_QUEUE_SIZE = "max-queue-size",
     /// `fcfs` or `priority`.
     SCHEDULING_POLICY = "scheduling-policy",
+    /// Reuses the KV of earlier requests that began with the same tokens (the default).
+    ENABLE_PREFIX_CACHING = "enable-prefix-caching",
+    /// Computes every prompt from its first token on.
+    NO_ENABLE_PREFIX_CACHING = "no-enable-prefix-caching",
+    /// Seconds that a request may wait before it runs.
+    QUEUE_TIMEOUT = "queue-timeout",
+    /// Seconds after which a step of the model counts as stalled.
+    STEP_STALL_TIMEOUT = "step-stall-timeout",
     /// Seconds that a request may take.
     REQUEST_TIMEOUT = "request-timeout",
     /// Seconds without a byte taken after which a reading client counts as stalled.

@@ -86,7 +86,7 @@ words! {
         ClientDisconnect = "client_disconnect",
         /// The client stopped reading for longer than `--client-stall-timeout`.
         ClientStalled = "client_stalled",
-        /// The request took longer than `--request-timeout`.
+        /// The request took longer than `--request-timeout`, or waited longer than `--queue-timeout`.
         Timeout = "timeout",
         /// The request was wrong: a 4xx.
         ValidationError = "validation_error",
@@ -155,6 +155,8 @@ words! {
         KvExhausted = "kv_exhausted",
         /// A more urgent request needed the place.
         Priority = "priority",
+        /// The step that it was in failed; it is tried again, alone.
+        StepFailed = "step_failed",
     }
 }
 

@@ -22,6 +22,23 @@ pub struct Caps {
     pub kv_blocks: u32,
     /// Token ids are below this.
     pub vocab_size: u32,
+    /// KV can be copied from one sequence to another, cut at any token.
+    pub copies_kv: bool,
+}
+
+/// A sequence begins with a copy of another's KV, before the step that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// Whose KV is copied; it stays as it is.
+    pub from: SequenceId,
+    /// Its KV blocks.
+    pub from_blocks: Vec<u32>,
+    /// Who gets the copy.
+    pub to: SequenceId,
+    /// Its KV blocks, enough for `tokens`.
+    pub to_blocks: Vec<u32>,
+    /// Tokens from the front that are copied.
+    pub tokens: u32,
 }
 
 /// What one sequence does in a step: compute the KV of `tokens` at positions `start..start + tokens.len()`.
@@ -61,7 +78,7 @@ pub enum Logits {
     Row(Vec<f32>),
 }
 
-/// Why a step did not happen. KV of its sequences is void afterwards.
+/// Why a step did not happen. KV of its sequences is void afterwards, that of others is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// Memory ran out.
@@ -80,8 +97,11 @@ pub trait Backend: Send {
     /// Runs one step for at most [`Caps::max_batch`] sequences, each at most once, and answers in their order.
     fn step(&mut self, work: &[Work]) -> Result<Vec<Logits>, StepError>;
 
-    /// Lets `to` begin with a copy of the KV of `from`.
-    fn adopt(&mut self, from: SequenceId, to: SequenceId);
+    /// Copies KV from one sequence to another; asked only of backends with [`Caps::copies_kv`].
+    fn adopt(&mut self, adoption: &Adoption) -> Result<(), StepError>;
+
+    /// Makes the backend usable again after a step that panicked; all KV is void afterwards. An error means that it cannot be.
+    fn recover(&mut self) -> Result<(), StepError>;
 
     /// Forgets a sequence and its KV; unknown ones are fine.
     fn release(&mut self, sequence: SequenceId);

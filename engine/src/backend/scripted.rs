@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Backend, Caps, Logits, SequenceId, StepError, Want, Work};
+use super::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Want, Work};
 
 /// Token ids below this are bytes.
 pub const BYTES: u32 = 256;
@@ -23,6 +23,8 @@ const FAIL: &[u8] = b"[fail]";
 const OUT_OF_MEMORY: &[u8] = b"[oom]";
 /// A prompt that contains these words makes that step panic.
 const PANIC: &[u8] = b"[panic]";
+/// A prompt that contains these words makes that step take as long as the script's `hang_ms`.
+const HANG: &[u8] = b"[hang]";
 
 /// How the scripted model behaves, written `scripted:key=value,...` where a model's path would stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +41,14 @@ pub struct Script {
     pub step: Duration,
     /// Duration of each token in a step, on top.
     pub token: Duration,
+    /// How long a step hangs that is told to.
+    pub hang: Duration,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { batch: 8, block: 16, blocks: 1024, length: 64, step: Duration::ZERO, token: Duration::ZERO }
+        let hang = Duration::from_secs(3600);
+        Self { batch: 8, block: 16, blocks: 1024, length: 64, step: Duration::ZERO, token: Duration::ZERO, hang }
     }
 }
 
@@ -62,7 +67,8 @@ impl FromStr for Script {
                 "length" => script.length = value.parse().map_err(|e| wrong(&e))?,
                 "step_ms" => script.step = milliseconds(value).map_err(|e| wrong(&e))?,
                 "token_ms" => script.token = milliseconds(value).map_err(|e| wrong(&e))?,
-                _ => return Err(format!("'{key}' is not one of: batch, block, blocks, length, step_ms, token_ms")),
+                "hang_ms" => script.hang = milliseconds(value).map_err(|e| wrong(&e))?,
+                _ => return Err(format!("'{key}' is not one of: batch, block, blocks, length, step_ms, token_ms, hang_ms")),
             }
         }
         if script.batch == 0 || script.block == 0 || script.blocks == 0 {
@@ -90,6 +96,12 @@ impl Scripted {
         Self { script, kv: HashMap::new() }
     }
 
+    /// The tokens that a sequence's KV stands for.
+    #[cfg(test)]
+    pub(crate) fn kv(&self, sequence: SequenceId) -> &[u32] {
+        self.kv.get(&sequence).map_or(&[], Vec::as_slice)
+    }
+
     fn feed(&mut self, work: &Work) -> Result<Logits, StepError> {
         let kv = self.kv.entry(work.sequence).or_default();
         let start = work.start as usize;
@@ -109,6 +121,7 @@ impl Scripted {
             () if contains(&bytes, FAIL) => return Err(StepError::Failed("scripted failure".to_owned())),
             () if contains(&bytes, OUT_OF_MEMORY) => return Err(StepError::OutOfMemory("scripted".to_owned())),
             () if contains(&bytes, PANIC) => panic!("scripted panic"),
+            () if contains(&bytes, HANG) => std::thread::sleep(self.script.hang),
             () => {}
         }
         let id = next_token(kv, self.script.length);
@@ -144,7 +157,7 @@ fn row(id: u32) -> Vec<f32> {
 impl Backend for Scripted {
     fn caps(&self) -> Caps {
         let Script { batch, block, blocks, .. } = self.script;
-        Caps { max_batch: batch, kv_block_tokens: block, kv_blocks: blocks, vocab_size: VOCAB }
+        Caps { max_batch: batch, kv_block_tokens: block, kv_blocks: blocks, vocab_size: VOCAB, copies_kv: true }
     }
 
     fn step(&mut self, work: &[Work]) -> Result<Vec<Logits>, StepError> {
@@ -156,9 +169,20 @@ impl Backend for Scripted {
         work.iter().map(|work| self.feed(work)).collect()
     }
 
-    fn adopt(&mut self, from: SequenceId, to: SequenceId) {
-        let kv = self.kv.get(&from).cloned().unwrap_or_default();
-        self.kv.insert(to, kv);
+    fn adopt(&mut self, adoption: &Adoption) -> Result<(), StepError> {
+        let tokens = adoption.tokens as usize;
+        let kv = self.kv.get(&adoption.from).and_then(|kv| kv.get(..tokens)).map(<[u32]>::to_vec);
+        let fits = |blocks: &[u32]| blocks.len() * self.script.block as usize >= tokens;
+        let Some(kv) = kv.filter(|_| fits(&adoption.from_blocks) && fits(&adoption.to_blocks)) else {
+            return Err(StepError::Failed(format!("sequence {} has no {tokens} tokens to copy", adoption.from)));
+        };
+        self.kv.insert(adoption.to, kv);
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), StepError> {
+        self.kv.clear();
+        Ok(())
     }
 
     fn release(&mut self, sequence: SequenceId) {

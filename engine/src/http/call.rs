@@ -50,6 +50,7 @@ impl<S: Shape> Call<'_, S> {
         let matcher = |_| text.stop_matcher(&stops.strings, stops.skip_special_tokens);
         let sequences = if stops.strings.is_empty() { 0 } else { self.prompts.len() * n as usize };
         let request = Request {
+            request_id: self.visit.request_id().into(),
             prompts: self.prompts.iter().map(|prompt| prompt.as_slice().into()).collect(),
             n,
             max_tokens,

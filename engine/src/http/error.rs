@@ -120,6 +120,13 @@ impl ApiError {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", AbortReason::Timeout, message)
     }
 
+    /// The request waited longer than `--queue-timeout`.
+    pub fn queue_timeout(seconds: f64) -> Self {
+        let message = format!("the request waited longer than the engine's limit of {seconds} s (--queue-timeout)");
+        let error = Self::new(StatusCode::GATEWAY_TIMEOUT, "queue_timeout", AbortReason::Timeout, message);
+        Self { retry_after: Some(1), ..error }
+    }
+
     /// The engine failed while it generated.
     pub fn generation(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "generation_error", AbortReason::GenerationError, message)

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::openai::shape::{TokenLogprob, Usage};
 use super::visit::Visit;
 use crate::scheduler::output::Output;
-use crate::scheduler::request::{Finished, Token, Update};
+use crate::scheduler::request::{Failure, Finished, Token, Update};
 use crate::text::stop::StopFilter;
 use crate::text::{Decoder, Text};
 
@@ -166,14 +166,14 @@ impl Generation {
         if let Some(cached) = self.cached_tokens.get_mut((finished.sequence / self.n) as usize) {
             *cached = (*cached).max(finished.cached_tokens.into());
         }
-        let reason = match finished.status {
-            FinishStatus::Stopped => FinishReason::Stop,
-            FinishStatus::Length => FinishReason::Length,
-            FinishStatus::Error => {
-                return Err(ApiError::generation(finished.error.unwrap_or_else(|| "the model failed".to_owned())));
-            }
+        let reason = match (finished.status, finished.failure) {
+            (FinishStatus::Stopped, _) => FinishReason::Stop,
+            (FinishStatus::Length, _) => FinishReason::Length,
+            (_, Some(Failure::Generation(error))) => return Err(ApiError::generation(error)),
+            (_, Some(Failure::QueueTimeout { seconds })) => return Err(ApiError::queue_timeout(seconds)),
+            (FinishStatus::Error, None) => return Err(ApiError::generation("the model failed")),
             // Only the end of the engine aborts a request whose output somebody still reads.
-            FinishStatus::Aborted => return Err(ApiError::shutdown()),
+            (FinishStatus::Aborted, None) => return Err(ApiError::shutdown()),
         };
         let Some(sequence) = self.sequences.get_mut(finished.sequence as usize) else {
             return Err(ApiError::generation("the scheduler ended a sequence that was not asked for"));

@@ -9,27 +9,37 @@
 //! refused or cancelled at the moment it asks.
 
 pub mod blocks;
+mod failure;
 pub mod output;
 pub mod plan;
+pub mod prefix;
 pub mod request;
 pub mod sampling;
 pub mod sequence;
+pub mod stall;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::backend::{Backend, StepError};
+use crate::backend::{Backend, Logits, StepError};
 use crate::clock::Clock;
 use output::Output;
 use request::{Load, Refusal, Request, Update};
 use sequence::RequestId;
-use state::{Limits, State};
+use stall::{InStep, Stall, Watch};
+use state::{Limits, State, Step};
+
+/// Panics in a row, without a step between them that succeeded, after which the backend is given up.
+const MOST_PANICS: u32 = 3;
+/// How often the watch thread looks at the step and at the queue's deadlines.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
 
 /// Takes requests. A clone is another handle to the same scheduler.
 #[derive(Clone)]
@@ -38,6 +48,8 @@ pub struct Scheduler(Arc<Shared>);
 /// What handle and loop share.
 struct Shared {
     clock: Clock,
+    /// Seconds after which a step counts as stalled.
+    stall_timeout: f64,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -45,6 +57,7 @@ struct Shared {
 struct Inner {
     state: State,
     readers: HashMap<RequestId, UnboundedSender<Update>>,
+    in_step: Option<InStep>,
     stopped: bool,
 }
 
@@ -75,17 +88,22 @@ impl Shared {
 }
 
 impl Scheduler {
-    /// Starts the loop over a backend, on a thread of its own. `on_failure` is called once, from that thread, if the backend
-    /// panicked: every request has ended with an error by then, and later ones are refused.
+    /// Starts the loop over a backend, on a thread of its own, and a second thread that watches its steps. `on_failure` is
+    /// called once, from the loop's thread, if the backend is beyond recovery: every request has ended with an error by then,
+    /// and later ones are refused. A step longer than `stall_timeout` is reported while it lasts.
     pub fn start(
         limits: Limits,
         mut backend: Box<dyn Backend>,
         clock: Clock,
+        stall_timeout: Duration,
         on_failure: impl FnOnce(String) + Send + 'static,
     ) -> std::io::Result<Self> {
         let state = State::new(limits, backend.caps());
-        let inner = Mutex::new(Inner { state, readers: HashMap::new(), stopped: false });
-        let shared = Arc::new(Shared { clock, inner, changed: Condvar::new() });
+        let inner = Mutex::new(Inner { state, readers: HashMap::new(), in_step: None, stopped: false });
+        let stall_timeout = stall_timeout.as_secs_f64();
+        let shared = Arc::new(Shared { clock, stall_timeout, inner, changed: Condvar::new() });
+        let watched = Arc::downgrade(&shared);
+        std::thread::Builder::new().name("step-watch".to_owned()).spawn(move || watch(&watched, stall_timeout))?;
         let of_loop = shared.clone();
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             if let Err(error) = run(&of_loop, backend.as_mut()) {
@@ -115,6 +133,12 @@ impl Scheduler {
         self.0.lock().state.kv_usage()
     }
 
+    /// The step that is stalled now, if one is.
+    pub fn stall(&self) -> Option<Stall> {
+        let inner = self.0.lock();
+        Watch::stall(self.0.stall_timeout, self.0.clock.now().monotonic, inner.in_step.as_ref())
+    }
+
     /// Refuses later requests; those that were taken go on.
     pub fn drain(&self) {
         self.0.lock().state.close();
@@ -135,36 +159,92 @@ impl Scheduler {
     }
 }
 
-/// Plans, steps and completes until it is stopped; an error means that the backend panicked.
+/// Plans, steps and completes until it is stopped; an error means that the backend is beyond recovery.
 fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
+    let mut panics = 0;
     let mut inner = shared.lock();
     while !inner.stopped {
         for sequence in inner.state.take_released() {
             backend.release(sequence);
         }
-        let step = inner.state.plan(shared.clock.now());
+        let now = shared.clock.now();
+        let step = inner.state.plan(now);
         inner.deliver();
         let Some(step) = step else {
             inner = shared.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
+        inner.in_step = Some(InStep { number: step.number, began: now.monotonic, requests: inner.state.requests_of(&step) });
         drop(inner);
-        let answer = catch_unwind(AssertUnwindSafe(|| backend.step(&step.work)));
+        let answer = catch_unwind(AssertUnwindSafe(|| execute(backend, &step)));
+        let recovered = answer.as_ref().err().map(|panic| recover(backend, panic_message(panic.as_ref())));
         inner = shared.lock();
-        match answer {
-            Ok(answer) => inner.state.complete(shared.clock.now(), &step, answer),
-            Err(panic) => {
-                let error = format!("the backend panicked: {}", panic_message(panic.as_ref()));
-                inner.state.complete(shared.clock.now(), &step, Err(StepError::Failed(error.clone())));
-                inner.state.close();
-                inner.state.fail_all(shared.clock.now(), &error);
-                inner.deliver();
-                return Err(error);
+        inner.in_step = None;
+        match (answer, recovered) {
+            (Ok(answer), _) => {
+                panics = if answer.is_ok() { 0 } else { panics };
+                inner.state.complete(shared.clock.now(), &step, answer);
             }
+            (Err(_), Some(Ok(error))) if panics + 1 < MOST_PANICS => {
+                panics += 1;
+                inner.state.complete(shared.clock.now(), &step, Err(error));
+                inner.state.kv_lost(shared.clock.now());
+            }
+            (Err(panic), _) => return Err(give_up(shared, &mut inner, &step, panic_message(panic.as_ref()))),
         }
         inner.deliver();
     }
     Ok(())
+}
+
+/// The copies of KV, then the work.
+fn execute(backend: &mut dyn Backend, step: &Step) -> Result<Vec<Logits>, StepError> {
+    step.adoptions.iter().try_for_each(|adoption| backend.adopt(adoption))?;
+    backend.step(&step.work)
+}
+
+/// Makes the backend usable again after a panic; gives the error that the step's sequences end with.
+fn recover(backend: &mut dyn Backend, panic: &str) -> Result<StepError, ()> {
+    tracing::error!(panic, "a step of the model panicked");
+    match catch_unwind(AssertUnwindSafe(|| backend.recover())) {
+        Ok(Ok(())) => Ok(StepError::Failed(format!("it panicked: {panic}"))),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the model cannot be made usable again");
+            Err(())
+        }
+        Err(_) => Err(()),
+    }
+}
+
+fn give_up(shared: &Shared, inner: &mut Inner, step: &Step, panic: &str) -> String {
+    let error = format!("the backend panicked: {panic}");
+    inner.state.close();
+    inner.state.complete(shared.clock.now(), step, Err(StepError::Failed(error.clone())));
+    inner.state.fail_all(shared.clock.now(), &error);
+    inner.deliver();
+    error
+}
+
+/// Says when a step does not come back, and ends what has waited too long behind it, until the scheduler is gone.
+fn watch(shared: &Weak<Shared>, stall_timeout: f64) {
+    let mut watch = Watch::new(stall_timeout);
+    loop {
+        std::thread::sleep(WATCH_EVERY);
+        let Some(shared) = shared.upgrade() else { return };
+        let mut inner = shared.lock();
+        if inner.stopped {
+            return;
+        }
+        let now = shared.clock.now();
+        inner.state.expire(now);
+        inner.deliver();
+        let stall = watch.look(now.monotonic, inner.in_step.as_ref());
+        drop(inner);
+        if let Some(Stall { step, seconds, requests }) = stall {
+            let batch = requests.len();
+            tracing::warn!(step, seconds, batch, ?requests, "a step of the model does not come back");
+        }
+    }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {

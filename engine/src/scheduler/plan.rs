@@ -23,6 +23,7 @@ pub struct Turns {
 impl State {
     /// Decides the next step; `None` when there is nothing to do.
     pub fn plan(&mut self, now: Stamp) -> Option<Step> {
+        self.expire(now);
         loop {
             self.fill_running_set(now);
             let chosen = self.choose();
@@ -34,7 +35,7 @@ impl State {
             if !fitting.is_empty() {
                 self.step += 1;
                 let work = fitting.into_iter().filter_map(|(id, tokens)| self.work(id, tokens)).collect();
-                return Some(Step { number: self.step, work });
+                return Some(Step { number: self.step, adoptions: self.take_adoptions(), work });
             }
         }
     }
@@ -51,7 +52,7 @@ impl State {
         chosen
     }
 
-    fn is_running(&self, id: SequenceId) -> bool {
+    pub(super) fn is_running(&self, id: SequenceId) -> bool {
         self.urgency(id).is_some_and(|urgency| self.running.contains_key(&urgency))
     }
 
@@ -93,6 +94,7 @@ impl State {
             let step = self.step;
             let Some(sequence) = self.sequences.get_mut(&id) else { return };
             self.waiting.remove(&urgency);
+            self.holders.remove(&urgency);
             self.running.insert(urgency, id);
             sequence.record_scheduled(now, step);
         }
@@ -108,29 +110,31 @@ impl State {
         true
     }
 
-    /// Blocks for all of its tokens and the next one are free, its own, or held by less urgent waiting sequences.
+    /// Blocks for all of its tokens and the next one are free, its own, only kept, or held by less urgent waiting sequences.
     fn has_room_for(&self, urgency: Urgency, id: SequenceId) -> bool {
         let Some(sequence) = self.sequences.get(&id) else { return false };
         let needed = self.pool.needed(sequence.tokens.len() + 1).min(self.pool.total());
         let missing = needed.saturating_sub(sequence.blocks.len());
-        if missing <= self.pool.free() {
+        let spare = self.pool.free() + self.prefixes.blocks();
+        if missing <= spare {
             return true;
         }
-        let less_urgent = self.waiting.range(urgency..).skip(1).filter_map(|(_, id)| self.sequences.get(id));
-        missing <= self.pool.free() + less_urgent.map(|sequence| sequence.blocks.len()).sum::<usize>()
+        let less_urgent = self.holders.range(urgency..).filter(|(_, other)| **other != id);
+        let less_urgent = less_urgent.filter_map(|(_, id)| self.sequences.get(id));
+        missing <= spare + less_urgent.map(|sequence| sequence.blocks.len()).sum::<usize>()
     }
 
     // === blocks ===
 
-    /// Gives a sequence the blocks for its next tokens: free ones, then those of waiting sequences, then those of less
-    /// urgent running ones, which are preempted; itself, if it is the least urgent.
+    /// Gives a sequence the blocks for its next tokens: free ones, then kept ones, then those of waiting sequences, then
+    /// those of less urgent running ones, which are preempted; itself, if it is the least urgent.
     fn provide_blocks(&mut self, now: Stamp, id: SequenceId, tokens: usize) {
         while let Some(sequence) = self.sequences.get_mut(&id) {
             let needed = self.pool.needed(sequence.computed + tokens);
             if self.pool.extend(&mut sequence.blocks, needed) {
                 return;
             }
-            if self.reclaim_block() {
+            if self.reclaim_kept_block() || self.reclaim_block() {
                 continue;
             }
             let Some(victim) = self.running.last_key_value().map(|(_, id)| *id) else { return };
@@ -143,11 +147,13 @@ impl State {
 
     /// Takes one block from the end of the least urgent waiting sequence that holds any.
     fn reclaim_block(&mut self) -> bool {
-        let holder =
-            self.waiting.values().rev().copied().find(|id| self.sequences.get(id).is_some_and(|s| !s.blocks.is_empty()));
-        let Some(sequence) = holder.and_then(|id| self.sequences.get_mut(&id)) else { return false };
+        let Some((urgency, id)) = self.holders.last_key_value().map(|(urgency, id)| (*urgency, *id)) else { return false };
+        let Some(sequence) = self.sequences.get_mut(&id) else { return false };
         self.pool.take_back(&mut sequence.blocks);
-        sequence.computed = sequence.computed.min(self.pool.tokens(sequence.blocks.len()));
+        sequence.cut(self.pool.tokens(sequence.blocks.len()));
+        if sequence.blocks.is_empty() {
+            self.holders.remove(&urgency);
+        }
         true
     }
 
@@ -155,11 +161,14 @@ impl State {
 
     /// Sequences of the next step with the number of tokens for each.
     fn choose(&mut self) -> Vec<(SequenceId, usize)> {
+        if let Some(suspect) = self.suspect() {
+            return vec![(suspect, self.next_piece(suspect))];
+        }
         if self.caps.max_batch == 1 { self.choose_one().into_iter().collect() } else { self.choose_batch() }
     }
 
     /// All that decode, then pieces of prompts within the budget.
-    fn choose_batch(&self) -> Vec<(SequenceId, usize)> {
+    fn choose_batch(&mut self) -> Vec<(SequenceId, usize)> {
         let (decoding, prefilling) = self.by_phase();
         let mut chosen: Vec<(SequenceId, usize)> = decoding.into_iter().map(|id| (id, 1)).collect();
         chosen.truncate(self.caps.max_batch);
@@ -168,6 +177,7 @@ impl State {
             if chosen.len() == self.caps.max_batch || budget == 0 {
                 break;
             }
+            self.adopt_prefix(id);
             let tokens = piece(self.pending(id), budget);
             budget = budget.saturating_sub(tokens);
             chosen.push((id, tokens));
@@ -185,11 +195,21 @@ impl State {
         let prefill_is_due = decoding.is_empty() || self.turns.since_prefill >= decoding.len();
         if let Some(id) = prefilling.first().filter(|_| prefill_is_due) {
             self.turns = Turns::default();
-            return Some((*id, piece(self.pending(*id), self.limits.max_num_batched_tokens)));
+            self.adopt_prefix(*id);
+            return Some((*id, self.next_piece(*id)));
         }
         let id = *decoding.first()?;
         self.turns = Turns { current: Some((id, TURN_TOKENS - 1)), since_prefill: self.turns.since_prefill + 1 };
         Some((id, 1))
+    }
+
+    /// A running sequence that has to run alone, the most urgent of them.
+    fn suspect(&self) -> Option<SequenceId> {
+        self.running.values().copied().find(|id| self.sequences.get(id).is_some_and(|sequence| sequence.suspect))
+    }
+
+    fn next_piece(&self, id: SequenceId) -> usize {
+        piece(self.pending(id), self.limits.max_num_batched_tokens)
     }
 
     /// Running sequences that decode, longest without a turn first, and those with more than one token to compute, most

@@ -8,6 +8,8 @@ use crate::recorder::Recorder;
 
 /// A request that is parsed, templated, tokenized and validated.
 pub struct Request {
+    /// `x-request-id`, for log lines.
+    pub request_id: Arc<str>,
     /// Token ids of the prompts: at least one prompt, each of at least one token.
     pub prompts: Vec<Arc<[u32]>>,
     /// Sequences to generate for each prompt, at least one. Those of one prompt have neighbouring indices.
@@ -172,6 +174,18 @@ pub struct Finished {
     pub status: FinishStatus,
     /// Prompt tokens whose KV came from an earlier request.
     pub cached_tokens: u32,
-    /// What went wrong, with status `error`.
-    pub error: Option<String>,
+    /// What went wrong, unless it was the request's owner who ended it.
+    pub failure: Option<Failure>,
+}
+
+/// Why a sequence did not end well.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failure {
+    /// The model failed; with status `error`.
+    Generation(String),
+    /// It waited longer than the queue's deadline; with status `aborted`.
+    QueueTimeout {
+        /// The deadline, in seconds.
+        seconds: f64,
+    },
 }

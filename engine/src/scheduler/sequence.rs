@@ -25,6 +25,8 @@ pub struct Urgency {
 /// A sequence that the scheduler has.
 pub struct Sequence {
     pub(super) request: RequestId,
+    /// `x-request-id`.
+    pub(super) request_id: Arc<str>,
     pub(super) index: u32,
     pub(super) urgency: Urgency,
     /// Prompt and output.
@@ -39,8 +41,16 @@ pub struct Sequence {
     pub(super) blocks: Vec<u32>,
     /// Tokens from the front whose KV is valid.
     pub(super) computed: usize,
+    /// Tokens from the front whose KV a fresh computation would give bit by bit; at most `computed`.
+    pub(super) exact: usize,
     /// Most tokens whose KV ever was valid.
     pub(super) high_water: usize,
+    /// Prompt tokens whose KV is a copy of another sequence's.
+    pub(super) cached: usize,
+    /// Another sequence's KV was looked for.
+    pub(super) looked_for_prefix: bool,
+    /// A step failed that it was in; it runs alone until one succeeds.
+    pub(super) suspect: bool,
     pub(super) num_preemptions: u32,
     pub(super) was_scheduled: bool,
     /// The backend works on it right now.
@@ -58,6 +68,7 @@ impl Sequence {
         let (choice, prompt) = request.choice(index);
         Self {
             request: request_id,
+            request_id: request.request_id.clone(),
             index,
             urgency,
             tokens: prompt.to_vec(),
@@ -69,7 +80,11 @@ impl Sequence {
             sampler: Sampler::new(request.sampling.clone(), choice),
             blocks: Vec::new(),
             computed: 0,
+            exact: 0,
             high_water: 0,
+            cached: 0,
+            looked_for_prefix: false,
+            suspect: false,
             num_preemptions: 0,
             was_scheduled: false,
             in_flight: false,
@@ -77,6 +92,31 @@ impl Sequence {
             recorder: request.recorder.clone(),
             records: Vec::new(),
         }
+    }
+
+    /// Its prompt.
+    pub(super) fn prompt(&self) -> &[u32] {
+        &self.tokens[..self.prompt_len]
+    }
+
+    /// The KV of so many tokens from the front is a copy of another sequence's.
+    pub(super) fn adopted(&mut self, tokens: usize) {
+        (self.computed, self.exact, self.cached) = (tokens, tokens, tokens);
+        self.high_water = self.high_water.max(tokens);
+    }
+
+    /// A step computed the KV of `tokens` more tokens, from `start`.
+    pub(super) fn advanced(&mut self, start: usize, tokens: usize) {
+        self.computed = start + tokens;
+        self.high_water = self.high_water.max(self.computed);
+        self.exact = if tokens > 1 && self.exact >= start { self.computed } else { self.exact.min(start) };
+        self.suspect = false;
+    }
+
+    /// Only the KV of so many tokens from the front is left.
+    pub(super) fn cut(&mut self, tokens: usize) {
+        self.computed = self.computed.min(tokens);
+        self.exact = self.exact.min(tokens);
     }
 
     /// Tokens generated.

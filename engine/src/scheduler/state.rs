@@ -2,19 +2,21 @@
 //! client, clock or channel in it. [`State::admit`] and [`State::cancel`] come at any time, [`State::plan`] and
 //! [`State::complete`] in turns around each of the backend's steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use sojourn_contract::journey::{FinishStatus, PreemptReason};
 use sojourn_journey::record::{ApiEvent, Stamp};
 
 use super::blocks::BlockPool;
 use super::plan::Turns;
-use super::request::{Finished, Load, Refusal, Request, Token, Update};
+use super::prefix::Prefixes;
+use super::request::{Failure, Finished, Load, Refusal, Request, Token, Update};
 use super::sequence::{RequestId, Sequence, Urgency};
-use crate::backend::{Caps, Logits, SequenceId, StepError, Work};
+use crate::backend::{Adoption, Caps, Logits, SequenceId, StepError, Work};
 
 /// What bounds the scheduler; the backend's capabilities besides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Sequences in the running set at most.
     pub max_num_seqs: usize,
@@ -24,6 +26,10 @@ pub struct Limits {
     pub max_queue_size: usize,
     /// Who goes first.
     pub policy: Policy,
+    /// Seconds that a sequence may wait before it first runs.
+    pub queue_timeout: Option<f64>,
+    /// Requests that begin with the same tokens share their KV.
+    pub prefix_caching: bool,
 }
 
 /// Who goes first.
@@ -40,6 +46,8 @@ pub enum Policy {
 pub struct Step {
     /// Number of the step, from 1.
     pub number: u64,
+    /// Copies of KV that come before the work.
+    pub adoptions: Vec<Adoption>,
     /// At least one sequence's work.
     pub work: Vec<Work>,
 }
@@ -53,13 +61,19 @@ pub struct State {
     /// By urgency; preempted sequences among them may still hold blocks.
     pub(super) waiting: BTreeMap<Urgency, SequenceId>,
     pub(super) running: BTreeMap<Urgency, SequenceId>,
+    /// Those of the waiting sequences that hold blocks.
+    pub(super) holders: BTreeMap<Urgency, SequenceId>,
+    /// Finished sequences whose KV is kept.
+    pub(super) prefixes: Prefixes,
+    /// When each sequence was queued, oldest first, with a queue deadline.
+    pub(super) deadlines: VecDeque<(f64, SequenceId)>,
     /// Sequences of each request that have not ended.
     requests: HashMap<RequestId, Vec<SequenceId>>,
     pub(super) turns: Turns,
     pub(super) step: u64,
     next_sequence: SequenceId,
     next_request: RequestId,
-    released: Vec<SequenceId>,
+    pub(super) released: Vec<SequenceId>,
     updates: Vec<(RequestId, Update)>,
     accepting: bool,
 }
@@ -74,6 +88,9 @@ impl State {
             sequences: HashMap::new(),
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            prefixes: Prefixes::default(),
+            deadlines: VecDeque::new(),
             requests: HashMap::new(),
             turns: Turns::default(),
             step: 0,
@@ -90,9 +107,11 @@ impl State {
         Load { waiting: self.waiting.len(), running: self.running.len() }
     }
 
-    /// Tokens that can be held, and tokens that running and preempted sequences hold, as whole blocks.
+    /// Tokens that can be held, and tokens that running and preempted sequences hold, as whole blocks. What is only kept for
+    /// later requests counts as free.
     pub fn kv_usage(&self) -> (usize, usize) {
-        (self.pool.tokens(self.pool.total()), self.pool.tokens(self.pool.total() - self.pool.free()))
+        let held = self.pool.total() - self.pool.free() - self.prefixes.blocks();
+        (self.pool.tokens(self.pool.total()), self.pool.tokens(held))
     }
 
     /// Nothing runs and nothing waits.
@@ -128,6 +147,9 @@ impl State {
             sequence.record_queued(now, self.step);
             self.sequences.insert(sequence_id, sequence);
             self.waiting.insert(urgency, sequence_id);
+            if self.limits.queue_timeout.is_some() {
+                self.deadlines.push_back((now.monotonic, sequence_id));
+            }
             self.requests.entry(id).or_default().push(sequence_id);
         }
         Ok(id)
@@ -169,13 +191,17 @@ impl State {
         }
     }
 
-    /// Ends everything with an error: the backend is not coming back.
-    pub fn fail_all(&mut self, now: Stamp, error: &str) {
+    /// Sequences that have not ended, in order of arrival.
+    pub(super) fn live_sequences(&self) -> Vec<SequenceId> {
         let mut all: Vec<SequenceId> = self.requests.values().flatten().copied().collect();
         all.sort_unstable();
-        for sequence in all {
-            self.finish(now, sequence, FinishStatus::Error, Some(error.to_owned()));
-        }
+        all
+    }
+
+    /// Requests of a step, by `x-request-id`.
+    pub fn requests_of(&self, step: &Step) -> Vec<Arc<str>> {
+        let sequences = step.work.iter().filter_map(|work| self.sequences.get(&work.sequence));
+        sequences.map(|sequence| sequence.request_id.clone()).collect()
     }
 
     /// Takes the answer to the step that [`State::plan`] gave.
@@ -191,11 +217,7 @@ impl State {
                     self.advance(now, work, logits);
                 }
             }
-            Err(error) => {
-                for work in &step.work {
-                    self.finish(now, work.sequence, FinishStatus::Error, Some(error.to_string()));
-                }
-            }
+            Err(error) => self.step_failed(now, step, &error),
         }
         self.bury(step);
     }
@@ -206,8 +228,7 @@ impl State {
         }
         let step = self.step;
         let Some(sequence) = self.sequences.get_mut(&work.sequence) else { return };
-        sequence.computed = work.start as usize + work.tokens.len();
-        sequence.high_water = sequence.high_water.max(sequence.computed);
+        sequence.advanced(work.start as usize, work.tokens.len());
         if sequence.pending() > 0 {
             return;
         }
@@ -216,7 +237,7 @@ impl State {
         }
         let banned = sequence.banned().to_vec();
         let Some(choice) = sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) else {
-            let error = "the model gave no finite logit".to_owned();
+            let error = Failure::Generation("the model gave no finite logit".to_owned());
             return self.finish(now, work.sequence, FinishStatus::Error, Some(error));
         };
         sequence.tokens.push(choice.id);
@@ -232,22 +253,24 @@ impl State {
         }
     }
 
-    fn is_live(&self, sequence: SequenceId) -> bool {
+    pub(super) fn is_live(&self, sequence: SequenceId) -> bool {
         self.sequences.get(&sequence).is_some_and(|s| self.requests.get(&s.request).is_some_and(|of| of.contains(&sequence)))
     }
 
     /// Ends a sequence that is live; one that the backend works on keeps its blocks until that step is complete.
-    fn finish(&mut self, now: Stamp, id: SequenceId, status: FinishStatus, error: Option<String>) {
+    pub(super) fn finish(&mut self, now: Stamp, id: SequenceId, status: FinishStatus, failure: Option<Failure>) {
         if !self.is_live(id) {
             return;
         }
         let step = self.step;
         let Some(sequence) = self.sequences.get_mut(&id) else { return };
         sequence.record_finished(now, step, status);
-        let finished = Finished { sequence: sequence.index, status, cached_tokens: 0, error };
+        let cached_tokens = u32::try_from(sequence.cached).unwrap_or(u32::MAX);
+        let finished = Finished { sequence: sequence.index, status, cached_tokens, failure };
         self.updates.push((sequence.request, Update::Finished(finished)));
         self.waiting.remove(&sequence.urgency);
         self.running.remove(&sequence.urgency);
+        self.holders.remove(&sequence.urgency);
         let (request, in_flight) = (sequence.request, sequence.in_flight);
         if let Some(of_request) = self.requests.get_mut(&request) {
             of_request.retain(|other| *other != id);
@@ -270,7 +293,8 @@ impl State {
     }
 
     fn remove(&mut self, id: SequenceId) {
-        if let Some(mut sequence) = self.sequences.remove(&id) {
+        let Some(mut sequence) = self.sequences.remove(&id) else { return };
+        if !self.keep_prefix(id, &sequence.tokens[..sequence.exact], &mut sequence.blocks) {
             self.pool.take_all_back(&mut sequence.blocks);
             self.released.push(id);
         }
@@ -282,6 +306,9 @@ impl State {
         if let Some(sequence) = self.sequences.get_mut(&id) {
             self.running.remove(&sequence.urgency);
             self.waiting.insert(sequence.urgency, id);
+            if !sequence.blocks.is_empty() {
+                self.holders.insert(sequence.urgency, id);
+            }
             sequence.record_preempted(now, step, reason);
         }
     }

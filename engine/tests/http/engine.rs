@@ -53,7 +53,14 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             script: Script { length: 20, ..Script::default() },
-            limits: Limits { max_num_seqs: 8, max_num_batched_tokens: 2048, max_queue_size: 16, policy: Policy::Fcfs },
+            limits: Limits {
+                max_num_seqs: 8,
+                max_num_batched_tokens: 2048,
+                max_queue_size: 16,
+                policy: Policy::Fcfs,
+                queue_timeout: None,
+                prefix_caching: true,
+            },
             settings: Settings {
                 request_timeout: None,
                 client_stall_timeout: SOON,
@@ -92,7 +99,7 @@ impl Setup {
         };
         let clock = Clock::start();
         let backend = Box::new(Scripted::new(self.script));
-        let scheduler = Scheduler::start(self.limits, backend, clock, drop::<String>).unwrap();
+        let scheduler = Scheduler::start(self.limits, backend, clock, Duration::from_secs(30), drop::<String>).unwrap();
         let template = ChatTemplate::compile(bytes::TEMPLATE.to_owned(), String::new(), String::new()).unwrap();
         let served = Served {
             name: MODEL.to_owned(),

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use mistralrs::core::{FlashParams, ForwardInputsResult, KvCache, ModelInputs};
 
-use super::{Backend, Caps, Logits, SequenceId, StepError, Want, Work};
+use super::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Want, Work};
 use load::Pipeline;
 
 /// Tokens by which mistral.rs grows a sequence's KV on the CPU (`NormalCache::CACHE_GROW_SIZE`).
@@ -33,7 +33,8 @@ impl MistralRs {
             let cache = pipeline.cache().normal();
             cache.0.iter().cloned().map(emptied).collect()
         };
-        let caps = Caps { max_batch: 1, kv_block_tokens: KV_BLOCK_TOKENS, kv_blocks, vocab_size };
+        let copies_kv = empty.iter().all(|layer| matches!(layer, KvCache::Normal { .. }));
+        let caps = Caps { max_batch: 1, kv_block_tokens: KV_BLOCK_TOKENS, kv_blocks, vocab_size, copies_kv };
         Self { pipeline, caps, empty, kv: HashMap::new() }
     }
 
@@ -73,6 +74,18 @@ fn emptied(mut cache: KvCache) -> KvCache {
     cache
 }
 
+/// The first `tokens` tokens of a layer's KV in memory of their own: appending writes into a cache's memory, which clones
+/// share.
+fn copied(layer: &KvCache, mut copy: KvCache, tokens: usize) -> Result<KvCache, candle_core::Error> {
+    let KvCache::Normal { k, .. } = layer else { candle_core::bail!("this KV cache cannot be copied") };
+    let front = |tensor: Option<Tensor>| match tensor {
+        Some(tensor) => tensor.narrow(k.dim(), 0, tokens)?.contiguous(),
+        None => candle_core::bail!("there is no KV to copy"),
+    };
+    copy.append(&front(layer.k()?)?, &front(layer.v()?)?)?;
+    Ok(copy)
+}
+
 fn truncate(kv: &mut [KvCache], len: usize) -> Result<(), candle_core::Error> {
     for layer in kv.iter_mut().filter(|layer| !layer.is_shared() && layer.current_seq_len() != len) {
         if len == 0 {
@@ -104,10 +117,20 @@ impl Backend for MistralRs {
         work.iter().map(|work| self.forward(work).map_err(|error| StepError::Failed(error.to_string()))).collect()
     }
 
-    fn adopt(&mut self, from: SequenceId, to: SequenceId) {
-        if let Some(kv) = self.kv.get(&from).cloned() {
-            self.kv.insert(to, kv);
-        }
+    fn adopt(&mut self, adoption: &Adoption) -> Result<(), StepError> {
+        let Adoption { from, to, tokens, .. } = adoption;
+        let Some(source) = self.kv.get(from) else {
+            return Err(StepError::Failed(format!("sequence {from} has no KV to copy")));
+        };
+        let copies = source.iter().zip(&self.empty).map(|(layer, empty)| copied(layer, empty.clone(), *tokens as usize));
+        let copies = copies.collect::<Result<Vec<_>, _>>().map_err(|error| StepError::Failed(error.to_string()))?;
+        self.kv.insert(*to, copies);
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), StepError> {
+        // The panicked pass poisoned the cache's lock, which the pipeline takes for granted.
+        Err(StepError::Failed("the model has to be loaded anew".to_owned()))
     }
 
     fn release(&mut self, sequence: SequenceId) {

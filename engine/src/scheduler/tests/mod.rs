@@ -1,14 +1,17 @@
 //! The state machine against the scripted backend, step by step, with time as a number.
 
+mod failure;
+mod prefix;
+mod properties;
+
 use std::sync::{Arc, Mutex};
 
-use proptest::prelude::*;
 use sojourn_contract::journey::{FinishStatus, Kind, Parent, PreemptReason, ScheduleKind};
 use sojourn_journey::record::{ApiEvent, CoreEvent, CoreRecord, Journey, Stamp};
 
 use super::request::{Refusal, Request, SamplingParams, Update};
 use super::sequence::RequestId;
-use super::state::{Limits, Policy, State};
+use super::state::{Limits, Policy, State, Step};
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, Work};
 use crate::recorder::{Recorder, RequestContext, Sink};
@@ -27,20 +30,28 @@ struct Simulation {
     state: State,
     backend: Scripted,
     step: u64,
+    submitted: u64,
     updates: Vec<(RequestId, Update)>,
     journeys: Arc<Journeys>,
     work: Vec<Work>,
 }
 
 fn limits() -> Limits {
-    Limits { max_num_seqs: 4, max_num_batched_tokens: 16, max_queue_size: 8, policy: Policy::Fcfs }
+    Limits {
+        max_num_seqs: 4,
+        max_num_batched_tokens: 16,
+        max_queue_size: 8,
+        policy: Policy::Fcfs,
+        queue_timeout: None,
+        prefix_caching: false,
+    }
 }
 
 impl Simulation {
     fn new(limits: Limits, script: Script) -> Self {
         let backend = Scripted::new(script);
         let state = State::new(limits, backend.caps());
-        Self { state, backend, step: 0, updates: Vec::new(), journeys: Arc::default(), work: Vec::new() }
+        Self { state, backend, step: 0, submitted: 0, updates: Vec::new(), journeys: Arc::default(), work: Vec::new() }
     }
 
     fn now(&self) -> Stamp {
@@ -49,10 +60,11 @@ impl Simulation {
 
     fn submit(&mut self, request: Request) -> Result<RequestId, Refusal> {
         let (now, sink) = (self.now(), self.journeys.clone());
+        self.submitted += 1;
         let journey = Journey {
             kind: Kind::Request,
             parent: Parent::None,
-            request_id: "r".into(),
+            request_id: self.submitted.to_string(),
             queue_depth_at_arrival: 0,
             running_at_arrival: 0,
             api: Vec::new(),
@@ -73,11 +85,21 @@ impl Simulation {
         }
         let Some(step) = self.state.plan(self.now()) else { return false };
         self.work.extend(step.work.clone());
-        let answer = self.backend.step(&step.work);
+        let answer = super::execute(&mut self.backend, &step);
         self.step += 1;
         self.state.complete(self.now(), &step, answer);
         self.updates.extend(self.state.take_updates());
+        self.check_kv(&step);
         true
+    }
+
+    /// The backend has the KV of the very tokens that the scheduler thinks it has.
+    fn check_kv(&self, step: &Step) {
+        for sequence in step.work.iter().filter_map(|work| self.state.sequences.get_key_value(&work.sequence)) {
+            let (id, sequence) = sequence;
+            let held = self.backend.kv(*id).get(..sequence.computed);
+            assert_eq!(held, Some(&sequence.tokens[..sequence.computed]), "KV of sequence {id}");
+        }
     }
 
     /// At most so many steps.
@@ -112,6 +134,15 @@ impl Simulation {
         self.journeys.0.lock().unwrap().iter().flat_map(|journey| journey.cores.clone()).collect()
     }
 
+    /// Steps in which sequences first entered the running set, in order of their arrival.
+    fn first_scheduled(&self) -> Vec<u64> {
+        let first = |record: &CoreRecord| matches!(record.event, CoreEvent::Scheduled { kind: ScheduleKind::First, .. });
+        let mut journeys = self.journeys.0.lock().unwrap().clone();
+        journeys.sort_by_key(|journey| journey.request_id.parse::<u64>().unwrap());
+        let sequences = journeys.iter().flat_map(|journey| &journey.cores);
+        sequences.filter_map(|records| Some(records.iter().find(|record| first(record))?.progress.step)).collect()
+    }
+
     fn preemptions(&self, reason: PreemptReason) -> usize {
         self.cores().iter().flatten().filter(|record| record.event == CoreEvent::Preempted(reason)).count()
     }
@@ -119,6 +150,7 @@ impl Simulation {
 
 fn request(prompt: usize, max_tokens: u32) -> Request {
     Request {
+        request_id: "r".into(),
         prompts: vec![vec![65; prompt].into()],
         n: 1,
         max_tokens,
@@ -330,65 +362,5 @@ fn cancelling_frees_what_was_held_whatever_the_stage() {
         assert!(simulation.state.is_idle());
         assert_eq!(simulation.state.kv_usage().1, 0);
         assert_eq!(simulation.cores().len(), 4, "each journey is complete");
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Move {
-    Submit { prompt: usize, max_tokens: u32, priority: i32, sequences: u32 },
-    Step(u8),
-    Cancel(usize),
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let submit = (1usize..60, 0u32..40, -2i32..3, 1u32..3).prop_map(|(prompt, max_tokens, priority, sequences)| Move::Submit {
-        prompt,
-        max_tokens,
-        priority,
-        sequences,
-    });
-    let one = prop_oneof![3 => submit, 5 => (1u8..6).prop_map(Move::Step), 1 => (0usize..20).prop_map(Move::Cancel)];
-    prop::collection::vec(one, 1..60)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_every_request_ends_once_and_every_block_comes_back(
-        moves in moves(), batch in 1usize..5, blocks in 6u32..12, priority in any::<bool>(),
-    ) {
-        let policy = if priority { Policy::Priority } else { Policy::Fcfs };
-        let mut simulation = Simulation::new(Limits { policy, ..limits() }, script(batch, blocks));
-        let mut accepted: Vec<(RequestId, u32)> = Vec::new();
-        for one in moves {
-            match one {
-                Move::Submit { prompt, max_tokens, priority, sequences } => {
-                    let request = Request { priority, n: sequences, ..request(prompt, max_tokens) };
-                    if let Ok(id) = simulation.submit(request) {
-                        accepted.push((id, sequences));
-                    }
-                }
-                Move::Step(count) => simulation.steps(usize::from(count)),
-                Move::Cancel(which) => {
-                    if let Some((id, _)) = accepted.get(which) {
-                        simulation.state.cancel(simulation.now(), *id);
-                        simulation.updates.extend(simulation.state.take_updates());
-                    }
-                }
-            }
-        }
-        simulation.run();
-        prop_assert!(simulation.state.is_idle());
-        prop_assert_eq!(simulation.state.kv_usage().1, 0);
-        for (id, sequences) in &accepted {
-            prop_assert_eq!(simulation.ends(*id).len(), *sequences as usize);
-        }
-        for records in simulation.cores() {
-            let done: Vec<u32> = records.iter().map(|record| record.progress.prefill_done).collect();
-            prop_assert!(done.is_sorted(), "the high-water mark fell: {done:?}");
-            prop_assert!(matches!(records.last().map(|record| record.event), Some(CoreEvent::Finished(_))));
-            prop_assert_eq!(records.iter().filter(|record| matches!(record.event, CoreEvent::Finished(_))).count(), 1);
-        }
     }
 }
