@@ -43,10 +43,7 @@ pub enum TextError {
     #[error("the model's chat template is wrong: {0}")]
     BadTemplate(String),
     /// It is longer than any prompt can be.
-    #[error(
-        "the prompt has at least {at_least} tokens, and the model's context is {limit}; shorten it (it was not tokenized, \
-         'max_tokens' does not matter)"
-    )]
+    #[error("the prompt has at least {at_least} tokens, and the model's context is {limit}; shorten the prompt")]
     TooLong {
         /// Tokens that it has for certain.
         at_least: usize,
