@@ -149,6 +149,7 @@ fn start_scheduler(
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         max_model_len: model.max_model_len,
         tool_call_format: arguments.tool_calls.tool_call_parser.or_else(|| model.text.tool_call_format()),
+        generation: model.generation,
         text: model.text,
         scheduler,
     })
@@ -251,6 +252,8 @@ fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {
         max_model_len: capacity.max_model_len,
         kv_cache_tokens: capacity.kv_cache_tokens,
         chat_template: template.transpose()?,
+        generation_config: arguments.generation_config.clone(),
+        generation_overrides: arguments.override_generation_config.clone(),
     })
 }
 

@@ -10,6 +10,7 @@ use sojourn_contract::{env, flag, port};
 use crate::hub;
 use crate::journeys::filter::Filter;
 use crate::model::Location;
+use crate::model::generation_config::{Origin, Overrides};
 use crate::scheduler::state::Policy;
 use crate::text::tool_calls::ToolCallFormat;
 
@@ -147,6 +148,13 @@ pub struct Serve {
     /// Tool calls.
     #[command(flatten)]
     pub tool_calls: ToolCalls,
+    /// Where defaults of requests come from: `auto` reads generation_config.json beside the model, if it is there; `vllm`
+    /// takes the API's own; a directory is where that file is. Its `max_new_tokens` limits every request.
+    #[arg(long = flag::GENERATION_CONFIG, default_value = "auto", value_name = "auto|vllm|FOLDER")]
+    pub generation_config: Origin,
+    /// Defaults of requests that replace those of the file, such as {"temperature": 0.5}.
+    #[arg(long = flag::OVERRIDE_GENERATION_CONFIG, default_value = "{}", hide_default_value = true, value_name = "JSON")]
+    pub override_generation_config: Overrides,
     /// Capacity.
     #[command(flatten)]
     pub capacity: Capacity,
@@ -334,6 +342,7 @@ mod tests {
             ("--peak-flops=0", "operations a second"),
             ("--journey-detail=All", "Phases, Journey"),
             ("--tool-call-parser=mistral", "hermes, llama3_json"),
+            (r#"--override-generation-config={"temperature":3}"#, "'temperature' must be a number from 0 to 2"),
         ] {
             let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -121,6 +121,7 @@ fn load_stages(
         watch_until(|| loading.is_finished(), total, stall, progress);
         loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    model.text.try_template()?;
     let attributes: Attributes = [bytes(total)].into_iter().collect();
     stages.push(Stage { stage: StartupStage::Load, from, to: clock.now(), attributes });
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::model::generation_config::GenerationConfig;
 use crate::scheduler::Scheduler;
 use crate::text::Text;
 use crate::text::tool_calls::ToolCallFormat;
@@ -14,6 +15,8 @@ pub struct Served {
     pub created: u64,
     /// Longest prompt and completion together, in tokens.
     pub max_model_len: u32,
+    /// Defaults of requests.
+    pub generation: GenerationConfig,
     /// Template, tokenizer, detokenizer.
     pub text: Arc<Text>,
     /// How the model writes tool calls, if that is known.

@@ -74,6 +74,10 @@ flags! {
     DRAIN_TIMEOUT = "drain-timeout",
     /// Seconds without progress after which loading is given up.
     STARTUP_TIMEOUT = "startup-timeout",
+    /// Where defaults of requests come from: `auto`, `vllm` or a directory with a generation_config.json.
+    GENERATION_CONFIG = "generation-config",
+    /// A JSON object that replaces values of that file.
+    OVERRIDE_GENERATION_CONFIG = "override-generation-config",
     /// A Jinja file instead of the model's own chat template.
     CHAT_TEMPLATE = "chat-template",
     /// How the model writes tool calls: `hermes` or `llama3_json`.

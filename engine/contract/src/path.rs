@@ -34,6 +34,12 @@ pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 /// OpenAI's list of models.
 pub const MODELS_API: &str = "/v1/models";
+/// Token ids of a text or of messages, as vLLM has it.
+pub const TOKENIZE: &str = "/tokenize";
+/// The text of token ids, as vLLM has it.
+pub const DETOKENIZE: &str = "/detokenize";
+/// Liveness of the engine under the name that SageMaker asks for, as vLLM has it.
+pub const PING: &str = "/ping";
 /// Journeys in flight and those that ended last, on the engine's admin port.
 pub const JOURNEYS: &str = "/journeys";
 /// The same as JSON.

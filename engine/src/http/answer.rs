@@ -23,26 +23,27 @@ use super::openai::tools::ToolPlan;
 use super::visit::Visit;
 use crate::scheduler::request::Constraint;
 use crate::served::Served;
-use crate::text::{ChatOptions, Text};
+use crate::text::{ChatOptions, Text, TextError};
 
 /// `POST /v1/chat/completions`
 pub async fn chat(State(api): State<Arc<Api>>, Extension(visit): Extension<Arc<Visit>>, request: HttpRequest) -> Response {
     let answer = async {
         let served = served(&api)?;
         let body = read(request.into_body(), api.settings.max_body_bytes).await?;
-        let request = ChatRequest::parse(&body)?;
-        let ChatRequest { messages, add_generation_prompt, template_values, tools, mut parameters } = request;
-        describe(&visit, &parameters, served);
-        check_model(&parameters, served)?;
-        let ToolPlan { template, form, parser } = tools.plan(served.tool_call_format, parameters.form.take())?;
-        let (prompt, constraint) = on_blocking_pool(&api, served, move |text| {
-            let options = ChatOptions { add_generation_prompt, tools: template, extra: template_values };
-            let prompt = text.encode(&text.chat_prompt(&messages, &options)?, false)?;
-            Ok((prompt, constraint(text, form)?))
-        })
-        .await?;
-        let shape = ChatShape;
-        Call { api: &api, served, visit: &visit, prompt, constraint, tool_calls: parser, parameters, shape }.answer().await
+        let mut request = ChatRequest::parse(&body)?;
+        describe(&visit, &request.parameters, served);
+        check_model(request.parameters.model.as_deref(), served)?;
+        request.parameters.fill_in(&served.generation);
+        let mut parameters = request.parameters.clone();
+        let ToolPlan { template, form, parser } =
+            request.tools.clone().plan(served.tool_call_format, parameters.form.take())?;
+        let limit = served.max_model_len;
+        let prepared = on_blocking_pool(&api, served, move |text| {
+            Ok((encode_chat(text, &request, template, limit)?, constraint(text, form)?))
+        });
+        let (prompt, constraint) = prepared.await?;
+        let (prompts, shape) = (vec![prompt], ChatShape);
+        Call { api: &api, served, visit: &visit, prompts, constraint, tool_calls: parser, parameters, shape }.answer().await
     };
     within_time(&api, &visit, answer).await
 }
@@ -56,31 +57,59 @@ pub async fn completion(
     let answer = async {
         let served = served(&api)?;
         let body = read(request.into_body(), api.settings.max_body_bytes).await?;
-        let CompletionRequest { prompt, echo, add_special_tokens, mut parameters } = CompletionRequest::parse(&body)?;
+        let CompletionRequest { prompts, echo, add_special_tokens, mut parameters } = CompletionRequest::parse(&body)?;
         describe(&visit, &parameters, served);
-        check_model(&parameters, served)?;
-        let form = parameters.form.take();
-        let (prompt, echo, constraint) = on_blocking_pool(&api, served, move |text| {
+        check_model(parameters.model.as_deref(), served)?;
+        parameters.fill_in(&served.generation);
+        let (form, limit) = (parameters.form.take(), served.max_model_len);
+        let prepared = on_blocking_pool(&api, served, move |text| {
             let constraint = constraint(text, form)?;
-            match prompt {
-                Prompt::Text(prompt) => {
-                    let tokens = text.encode(&prompt, add_special_tokens)?;
-                    Ok((tokens, echo.then_some(prompt), constraint))
-                }
-                Prompt::Tokens(tokens) => {
-                    let echo = echo.then(|| text_of(text, &tokens));
-                    Ok((tokens, echo, constraint))
-                }
-            }
-        })
-        .await?;
-        let shape = CompletionShape { echo };
-        Call { api: &api, served, visit: &visit, prompt, constraint, tool_calls: None, parameters, shape }.answer().await
+            let encode = |prompt| encode(text, prompt, add_special_tokens, echo, limit);
+            Ok((prompts.into_iter().map(encode).collect::<Result<Vec<_>, _>>()?, constraint))
+        });
+        let (tokenized, constraint) = prepared.await?;
+        let (prompts, texts): (Vec<_>, Vec<_>) = tokenized.into_iter().unzip();
+        let shape = CompletionShape { echo: texts.into_iter().flatten().collect(), n: parameters.n };
+        Call { api: &api, served, visit: &visit, prompts, constraint, tool_calls: None, parameters, shape }.answer().await
     };
     within_time(&api, &visit, answer).await
 }
 
-fn served(api: &Api) -> Result<&Served, ApiError> {
+/// Token ids of a chat's prompt.
+pub fn encode_chat(
+    text: &Text,
+    request: &ChatRequest,
+    tools: Option<serde_json::Value>,
+    limit: u32,
+) -> Result<Vec<u32>, TextError> {
+    let options = ChatOptions {
+        add_generation_prompt: request.add_generation_prompt,
+        continue_final_message: request.continue_final_message,
+        tools,
+        extra: request.template_values.clone(),
+    };
+    text.encode_within(&text.chat_prompt(&request.messages, &options)?, request.add_special_tokens, limit)
+}
+
+/// Token ids of a prompt, and its text if that is wanted.
+fn encode(
+    text: &Text,
+    prompt: Prompt,
+    add_special_tokens: bool,
+    echo: bool,
+    limit: u32,
+) -> Result<(Vec<u32>, Option<String>), TextError> {
+    match prompt {
+        Prompt::Text(prompt) => Ok((text.encode_within(&prompt, add_special_tokens, limit)?, echo.then_some(prompt))),
+        Prompt::Tokens(tokens) => {
+            let echo = echo.then(|| text_of(text, &tokens));
+            Ok((tokens, echo))
+        }
+    }
+}
+
+/// The model, unless the engine is not ready for it or shuts down.
+pub fn served(api: &Api) -> Result<&Served, ApiError> {
     if api.is_draining() {
         return Err(ApiError::shutdown());
     }
@@ -88,7 +117,7 @@ fn served(api: &Api) -> Result<&Served, ApiError> {
 }
 
 /// Reads a body up to the limit.
-async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     if http_body::Body::size_hint(&body).lower() > limit as u64 {
         return Err(ApiError::body_too_large(limit));
     }
@@ -99,22 +128,29 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-fn check_model(parameters: &Parameters, served: &Served) -> Result<(), ApiError> {
-    match &parameters.model {
-        Some(asked) if *asked != served.name => Err(ApiError::model_not_found(asked, &served.name)),
+/// Refuses a request for a model that is not served here.
+pub fn check_model(asked: Option<&str>, served: &Served) -> Result<(), ApiError> {
+    match asked {
+        Some(asked) if asked != served.name => Err(ApiError::model_not_found(asked, &served.name)),
         _ => Ok(()),
     }
 }
 
 /// Runs what takes milliseconds away from the threads that serve connections, a bounded number of them at once.
-async fn on_blocking_pool<T: Send + 'static>(
+pub async fn on_blocking_pool<T: Send + 'static>(
     api: &Api,
     served: &Served,
     work: impl FnOnce(&Text) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let _permit = api.blocking.acquire().await;
+    // The work keeps the permit, also when nobody waits for it any more.
+    let permit = api.blocking.clone().acquire_owned().await;
     let text = served.text.clone();
-    match tokio::task::spawn_blocking(move || work(&text)).await {
+    let work = move || {
+        let result = work(&text);
+        drop(permit);
+        result
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::generation("the prompt could not be prepared: the engine's code panicked")),
     }
@@ -134,7 +170,7 @@ fn text_of(text: &Text, tokens: &[u32]) -> String {
 }
 
 /// Bounds the time until the answer begins; a stream bounds the rest itself.
-async fn within_time(api: &Api, visit: &Visit, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
+pub async fn within_time(api: &Api, visit: &Visit, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
     let result = match deadline(api, visit) {
         None => answer.await,
         Some(deadline) => {

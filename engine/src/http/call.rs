@@ -1,5 +1,6 @@
 //! A request that is parsed, templated and tokenized: checked against the model, submitted, and then collected or streamed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,8 +30,8 @@ pub struct Call<'a, S> {
     pub served: &'a Served,
     /// The request's ids and journey.
     pub visit: &'a Arc<Visit>,
-    /// Token ids of the prompt.
-    pub prompt: Vec<u32>,
+    /// Token ids of each prompt.
+    pub prompts: Vec<Vec<u32>>,
     /// What its answer is held to.
     pub constraint: Option<Box<dyn Constraint>>,
     /// Finds tool calls in its answer.
@@ -46,33 +47,35 @@ impl<S: Shape> Call<'_, S> {
     pub async fn answer(mut self) -> Result<Response, ApiError> {
         self.check_token_ids()?;
         let max_tokens = self.max_tokens()?;
-        let (stops, prompt) = (self.stops(), self.prompt.len());
+        let (stops, n) = (self.stops(), self.parameters.n);
+        let prompt_tokens: usize = self.prompts.iter().map(Vec::len).sum();
         let text = &self.served.text;
         let parameters = &self.parameters;
-        let matcher = || text.stop_matcher(&stops.strings, stops.skip_special_tokens);
+        let matcher = |_| text.stop_matcher(&stops.strings, stops.skip_special_tokens);
+        let sequences = if stops.strings.is_empty() { 0 } else { self.prompts.len() * n as usize };
         let request = Request {
             request_id: self.visit.request_id().into(),
-            prompt: self.prompt.as_slice().into(),
-            sequences: parameters.n,
+            prompts: self.prompts.iter().map(|prompt| prompt.as_slice().into()).collect(),
+            n,
             max_tokens,
             min_tokens: stops.min_tokens,
             sampling: parameters.sampling.clone(),
             stop_token_ids: stops.token_ids.clone(),
-            stop_matchers: (0..parameters.n).filter(|_| !stops.strings.is_empty()).map(|_| matcher()).collect(),
+            stop_matchers: (0..sequences).map(matcher).collect(),
             constraint: self.constraint.take(),
             priority: parameters.priority,
             recorder: self.visit.recorder(),
             timer: self.visit.timer(),
         };
         let output = self.served.scheduler.submit(request)?;
-        let generation = Generation::new(output, self.visit.clone(), text, parameters.n, prompt, stops)
+        let generation = Generation::new(output, self.visit.clone(), text, &self.prompts, n, stops)
             .with_tool_calls(self.tool_calls.as_ref());
         let head =
             Head { id: format!("{}{}", S::ID_PREFIX, new_id()), created: unix_seconds(), model: self.served.name.clone() };
         self.visit.describe(|context| {
             context.set(attribute::RESPONSE_ID, head.id.clone());
             context.set(attribute::RESPONSE_MODEL, head.model.clone());
-            context.set(attribute::USAGE_INPUT_TOKENS, Value::Int(i64::try_from(prompt).unwrap_or(i64::MAX)));
+            context.set(attribute::USAGE_INPUT_TOKENS, Value::Int(i64::try_from(prompt_tokens).unwrap_or(i64::MAX)));
         });
         if self.parameters.stream { Ok(self.stream(generation, head)) } else { self.collect(generation, head).await }
     }
@@ -83,23 +86,31 @@ impl<S: Shape> Call<'_, S> {
             if *id < vocabulary {
                 return Ok(());
             }
-            let message = format!("'{param}' has the token id {id}, and the model's vocabulary ends at {vocabulary}");
-            Err(ApiError::invalid(param, message))
+            Err(ApiError::unknown_token_id(param, *id, vocabulary))
         };
-        self.prompt.iter().try_for_each(|id| known("prompt", id))?;
-        self.parameters.sampling.logit_bias.iter().try_for_each(|(id, _)| known("logit_bias", id))
+        self.prompts.iter().flatten().try_for_each(|id| known("prompt", id))?;
+        self.parameters.sampling.logit_bias.iter().try_for_each(|(id, _)| known("logit_bias", id))?;
+        let stops: HashSet<u32> = self.stops().token_ids.into_iter().filter(|id| *id < vocabulary).collect();
+        if self.parameters.min_tokens > 0 && stops.len() as u64 >= u64::from(vocabulary) {
+            let message = "'stop_token_ids' names every token there is, so 'min_tokens' leaves none to choose; name fewer";
+            return Err(ApiError::invalid("stop_token_ids", message));
+        }
+        Ok(())
     }
 
-    /// The tokens that may be generated: what was asked for, or what the context leaves.
+    /// The tokens that may be generated for each prompt: what was asked for, or what the context leaves behind the longest
+    /// prompt, and never more than the generation configuration allows.
     fn max_tokens(&self) -> Result<u32, ApiError> {
         let limit = self.served.max_model_len;
-        let prompt = u32::try_from(self.prompt.len()).unwrap_or(u32::MAX);
-        if prompt == 0 {
-            return Err(ApiError::invalid("prompt", "the prompt has no tokens; send at least one"));
+        if self.prompts.iter().any(Vec::is_empty) {
+            return Err(ApiError::invalid("prompt", "a prompt has no tokens; send at least one"));
         }
+        let longest = self.prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let prompt = u32::try_from(longest).unwrap_or(u32::MAX);
         let room = limit.saturating_sub(prompt);
         let least = self.parameters.min_tokens.max(1);
-        let asked = self.parameters.max_tokens.unwrap_or_else(|| room.max(least));
+        let most = self.served.generation.max_new_tokens.unwrap_or(u32::MAX);
+        let asked = self.parameters.max_tokens.unwrap_or_else(|| room.max(least)).min(most);
         if prompt <= limit && asked <= room { Ok(asked) } else { Err(too_long(limit, prompt, asked)) }
     }
 
@@ -108,16 +119,22 @@ impl<S: Shape> Call<'_, S> {
         let mut token_ids = parameters.stop_token_ids.clone();
         if !parameters.ignore_eos {
             token_ids.extend(self.served.text.eos_token_ids());
+            token_ids.extend(&self.served.generation.eos_token_ids);
         }
-        // The marks around tool calls are special tokens in some models.
-        let skip_special_tokens = self.tool_calls.is_none();
-        Stops { strings: parameters.stop.clone(), token_ids, min_tokens: parameters.min_tokens, skip_special_tokens }
+        Stops {
+            strings: parameters.stop.clone(),
+            token_ids,
+            min_tokens: parameters.min_tokens,
+            include: parameters.include_stop,
+            // The marks around tool calls are special tokens in some models.
+            skip_special_tokens: parameters.skip_special_tokens && self.tool_calls.is_none(),
+        }
     }
 
     fn stream(self, generation: Generation, head: Head) -> Response {
         let deadline = deadline(self.api, self.visit).map(|at| (at, timeout(self.api)));
         let stream = EventStream::new(generation, head, self.shape, self.served.text.clone(), self.visit.clone())
-            .with_usage(self.parameters.include_usage)
+            .with_usage(self.parameters.usage)
             .with_deadline(deadline);
         // Proxies must neither keep nor collect events.
         let headers = [
@@ -130,7 +147,8 @@ impl<S: Shape> Call<'_, S> {
 
     async fn collect(self, mut generation: Generation, head: Head) -> Result<Response, ApiError> {
         let mut wholes: Vec<Piece> = Vec::new();
-        wholes.extend((0..self.parameters.n).map(|sequence| Piece { sequence, ..Piece::default() }));
+        let sequences = generation.sequences();
+        wholes.extend((0..sequences).map(|sequence| Piece { sequence, ..Piece::default() }));
         while let Some(piece) = generation.next().await {
             let piece = piece?;
             if let Some(whole) = wholes.get_mut(piece.sequence as usize) {

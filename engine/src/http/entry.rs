@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, header};
 use sojourn_contract::journey::Kind;
+use sojourn_contract::path;
 use tracing::{Instrument, info_span};
 
 use super::Api;
@@ -53,7 +54,10 @@ fn begin(api: &Api, request: &Request, arrived: Instant) -> Visit {
 
 fn authorize(api: &Api, request: &Request) -> Result<(), ApiError> {
     let Some(key) = &api.settings.api_key else { return Ok(()) };
-    if !request.uri().path().starts_with("/v1/") || bears(request.headers(), key) {
+    // Probes and scrapers have no key; everybody who can make the engine work needs one.
+    let asked = request.uri().path();
+    let guarded = asked.starts_with("/v1/") || [path::TOKENIZE, path::DETOKENIZE].contains(&asked);
+    if !guarded || bears(request.headers(), key) {
         return Ok(());
     }
     Err(ApiError::unauthorized())

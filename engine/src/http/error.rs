@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use sojourn_contract::journey::AbortReason;
+use sojourn_contract::path;
 
 use super::visit::Visit;
 use crate::scheduler::request::Refusal;
@@ -68,22 +69,34 @@ impl ApiError {
         Self { code: "context_length_exceeded", ..Self::invalid(param, message) }
     }
 
+    /// A token id that the model does not have.
+    pub fn unknown_token_id(param: &'static str, id: u32, vocabulary: u32) -> Self {
+        let message =
+            format!("'{param}' has the token id {id}, and the model's vocabulary ends at {vocabulary}; ids are below that");
+        Self::invalid(param, message)
+    }
+
     /// The request names a model that is not served here.
     pub fn model_not_found(asked: &str, served: &str) -> Self {
-        let message = format!("the model '{asked}' is not served here; this engine serves '{served}'");
+        let message = format!("the model '{asked}' is not served here; this engine serves '{served}', name that or none");
         let error = Self::new(StatusCode::NOT_FOUND, "model_not_found", AbortReason::ValidationError, message);
         Self { param: Some("model".into()), ..error }
     }
 
     /// There is no such route.
-    pub fn route_not_found(method: &http::Method, path: &str) -> Self {
-        let message = format!("there is no {method} {path}; the API is at /v1/chat/completions and /v1/completions");
+    pub fn route_not_found(method: &http::Method, asked: &str) -> Self {
+        let message = format!(
+            "there is no {method} {asked}; the API is POST {} and POST {}, and GET {} lists the models",
+            path::CHAT_COMPLETIONS,
+            path::COMPLETIONS,
+            path::MODELS_API
+        );
         Self::new(StatusCode::NOT_FOUND, "not_found", AbortReason::ValidationError, message)
     }
 
     /// The route exists, with another method.
-    pub fn method_not_allowed(method: &http::Method, path: &str) -> Self {
-        let message = format!("{path} does not take {method}");
+    pub fn method_not_allowed(method: &http::Method, path: &str, takes: &str) -> Self {
+        let message = format!("{path} does not take {method}; it takes {takes}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", AbortReason::ValidationError, message)
     }
 
@@ -95,13 +108,13 @@ impl ApiError {
 
     /// The body is larger than the engine takes.
     pub fn body_too_large(limit: usize) -> Self {
-        let message = format!("the request's body is larger than {limit} bytes");
+        let message = format!("the request's body is larger than {limit} bytes; send less at once");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", AbortReason::ValidationError, message)
     }
 
     /// The client went away while it was sending the request; nobody will read this.
     pub fn broken_upload() -> Self {
-        let message = "the connection was closed before the request was complete";
+        let message = "the connection was closed before the request was complete; send it again";
         Self::new(StatusCode::BAD_REQUEST, "broken_upload", AbortReason::ClientDisconnect, message)
     }
 
@@ -114,7 +127,9 @@ impl ApiError {
 
     /// The request took longer than `--request-timeout`.
     pub fn timeout(seconds: f64) -> Self {
-        let message = format!("the request took longer than the engine's limit of {seconds} s (--request-timeout)");
+        let message = format!(
+            "the request took longer than the engine's limit of {seconds} s; ask for fewer tokens, or raise --request-timeout"
+        );
         Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", AbortReason::Timeout, message)
     }
 
@@ -203,6 +218,7 @@ impl From<Refusal> for ApiError {
                 Self { retry_after: Some(1), ..error }
             }
             Refusal::NeverFits { .. } => Self::too_long("max_tokens", message),
+            Refusal::TooManySequences { .. } => Self::invalid("n", message),
             Refusal::ShuttingDown => Self::shutdown(),
         }
     }
@@ -213,7 +229,10 @@ impl From<TextError> for ApiError {
         let message = error.to_string();
         match error {
             TextError::Rejected(_) | TextError::Render(_) | TextError::NoTemplate => Self::invalid("messages", message),
-            TextError::BadTemplate(_) | TextError::Tokenize(_) => Self::generation(message),
+            TextError::TooLong { .. } => Self::too_long("prompt", message),
+            TextError::NothingToContinue => Self::invalid("continue_final_message", message),
+            TextError::Tokenize(_) => Self::invalid("prompt", message),
+            TextError::BadTemplate(_) => Self::generation(message),
             TextError::BadGrammar(_) | TextError::NoGrammars(_) => Self::bad_form("response_format", error),
         }
     }

@@ -18,12 +18,14 @@ use crate::text::{Decoder, Text};
 /// When a sequence's text ends, besides the scheduler's own word.
 #[derive(Debug, Clone)]
 pub struct Stops {
-    /// Strings that end it, and are not part of it.
+    /// Strings that end it.
     pub strings: Vec<String>,
-    /// Tokens that end it, and are not part of it.
+    /// Tokens that end it.
     pub token_ids: Vec<u32>,
     /// Tokens before which nothing ends it.
     pub min_tokens: u32,
+    /// What ends it is part of it.
+    pub include: bool,
     /// Special tokens are no text.
     pub skip_special_tokens: bool,
 }
@@ -82,19 +84,21 @@ pub struct Generation {
     output: Output,
     visit: Arc<Visit>,
     sequences: Vec<Sequence>,
-    token_ids: Vec<u32>,
-    min_tokens: u32,
+    stops: Stops,
+    /// Sequences of each prompt.
+    n: u32,
     prompt_tokens: u64,
     output_tokens: u64,
-    cached_tokens: u64,
+    /// Of each prompt, those that an earlier request had computed.
+    cached_tokens: Vec<u64>,
 }
 
 impl Generation {
     /// Reads the output of a request that was admitted.
-    pub fn new(output: Output, visit: Arc<Visit>, text: &Text, sequences: u32, prompt: usize, stops: Stops) -> Self {
+    pub fn new(output: Output, visit: Arc<Visit>, text: &Text, prompts: &[Vec<u32>], n: u32, stops: Stops) -> Self {
         let sequence = |_| Sequence {
             decoder: text.decoder(stops.skip_special_tokens),
-            filter: StopFilter::new(stops.strings.clone()),
+            filter: StopFilter::new(stops.strings.clone()).including(stops.include),
             calls: None,
             tokens: 0,
             characters: 0,
@@ -102,12 +106,12 @@ impl Generation {
         Self {
             output,
             visit,
-            sequences: (0..sequences).map(sequence).collect(),
-            token_ids: stops.token_ids,
-            min_tokens: stops.min_tokens,
-            prompt_tokens: prompt as u64,
+            sequences: (0..prompts.len() * n as usize).map(sequence).collect(),
+            stops,
+            n: n.max(1),
+            prompt_tokens: prompts.iter().map(|prompt| prompt.len() as u64).sum(),
             output_tokens: 0,
-            cached_tokens: 0,
+            cached_tokens: vec![0; prompts.len()],
         }
     }
 
@@ -132,14 +136,19 @@ impl Generation {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// How many sequences there are, for all prompts.
+    pub fn sequences(&self) -> u32 {
+        u32::try_from(self.sequences.len()).unwrap_or(u32::MAX)
+    }
+
     /// Tokens so far.
     pub fn usage(&self) -> Usage {
-        Usage::new(self.prompt_tokens, self.output_tokens, self.cached_tokens)
+        Usage::new(self.prompt_tokens, self.output_tokens, self.cached_tokens.iter().sum())
     }
 
     /// Generated tokens so far, and prompt tokens that an earlier request had computed.
     pub fn tokens(&self) -> (u64, u64) {
-        (self.output_tokens, self.cached_tokens)
+        (self.output_tokens, self.cached_tokens.iter().sum())
     }
 
     fn take(&mut self, update: Update) -> Result<Option<Piece>, ApiError> {
@@ -154,8 +163,8 @@ impl Generation {
         self.output_tokens += 1;
         let sequence = self.sequences.get_mut(token.sequence as usize)?;
         sequence.tokens += 1;
-        let may_stop = sequence.tokens > self.min_tokens;
-        if may_stop && self.token_ids.contains(&token.id) {
+        let may_stop = sequence.tokens > self.stops.min_tokens;
+        if may_stop && !self.stops.include && self.stops.token_ids.contains(&token.id) {
             return None;
         }
         let parsed = sequence.push(token.id, may_stop);
@@ -167,7 +176,9 @@ impl Generation {
     }
 
     fn finished(&mut self, finished: Finished) -> Result<Piece, ApiError> {
-        self.cached_tokens = self.cached_tokens.max(u64::from(finished.cached_tokens));
+        if let Some(cached) = self.cached_tokens.get_mut((finished.sequence / self.n) as usize) {
+            *cached = (*cached).max(finished.cached_tokens.into());
+        }
         let reason = match (finished.status, finished.failure) {
             (FinishStatus::Stopped, _) => FinishReason::Stop,
             (FinishStatus::Length, _) => FinishReason::Length,

@@ -21,6 +21,7 @@ mod openai;
 mod probes;
 mod routes;
 mod stream;
+mod tokenize;
 pub mod visit;
 
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub struct Api {
     draining: AtomicBool,
     closing: AtomicBool,
     /// Bounds how many prompts are templated and tokenized at once.
-    blocking: Semaphore,
+    blocking: Arc<Semaphore>,
 }
 
 impl Api {
@@ -106,7 +107,7 @@ impl Api {
             in_flight: watch::Sender::new(0),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            blocking: Semaphore::new(at_once),
+            blocking: Arc::new(Semaphore::new(at_once)),
         })
     }
 

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::call::describe_end;
 use super::error::ApiError;
 use super::generation::{FinishReason, Generation, Piece};
+use super::openai::parameters::StreamUsage;
 use super::openai::shape::{Head, Shape};
 use super::visit::Visit;
 use crate::text::Text;
@@ -31,7 +32,7 @@ pub struct EventStream<S> {
     shape: S,
     text: Arc<Text>,
     visit: Arc<Visit>,
-    include_usage: bool,
+    usage: StreamUsage,
     /// By sequence: it has begun, and how it ended.
     sequences: Vec<(bool, Option<FinishReason>)>,
     ping: Pin<Box<Sleep>>,
@@ -44,12 +45,13 @@ impl<S: Shape> EventStream<S> {
         let ping = Box::pin(sleep(PING_EVERY));
         let sequences = Vec::new();
         let generation = Some(generation);
-        Self { generation, head, shape, text, visit, include_usage: false, sequences, ping, deadline: None }
+        let usage = StreamUsage::default();
+        Self { generation, head, shape, text, visit, usage, sequences, ping, deadline: None }
     }
 
-    /// Sends a last event with the usage.
-    pub fn with_usage(self, include_usage: bool) -> Self {
-        Self { include_usage, ..self }
+    /// Says the usage where it is asked for.
+    pub fn with_usage(self, usage: StreamUsage) -> Self {
+        Self { usage, ..self }
     }
 
     /// Ends with this error at that time.
@@ -91,8 +93,9 @@ impl<S: Shape> EventStream<S> {
         *finish = finish.or(piece.finish);
         let choice = self.shape.chunk(piece, first, self.text.as_ref());
         let mut chunk = self.head.object(S::CHUNK_OBJECT, vec![choice], None);
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
+        if self.usage.at_the_end {
+            let so_far = self.generation.as_ref().filter(|_| self.usage.in_every_chunk).map(Generation::usage);
+            chunk["usage"] = json!(so_far);
         }
         write(events, &chunk);
     }
@@ -108,7 +111,7 @@ impl<S: Shape> EventStream<S> {
         let Some(generation) = self.generation.take() else { return };
         let reasons = self.sequences.iter().map(|(_, finish)| finish.map_or("", |reason| reason.as_str()));
         describe_end(&self.visit, &generation, reasons);
-        if self.include_usage {
+        if self.usage.at_the_end {
             write(events, &self.head.object(S::CHUNK_OBJECT, Vec::new(), Some(generation.usage())));
         }
         events.extend_from_slice(DONE);

@@ -1,11 +1,13 @@
 //! From what the command line calls MODEL to something that can be served: its backend, its text side, and its length.
 
+pub mod generation_config;
 mod source;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use sojourn_contract::exit::{Reason, Termination};
+use sojourn_contract::flag;
 
 use crate::backend::load::{self, LoadError};
 use crate::backend::scripted::{EOS, Script, Scripted};
@@ -13,6 +15,7 @@ use crate::backend::{Backend, StepError, Want, Work};
 use crate::hub::HubError;
 use crate::text::{ChatTemplate, Text, TextError, bytes};
 
+use generation_config::{GenerationConfig, GenerationConfigError};
 pub use source::{Location, Source};
 
 /// KV tokens when `--kv-cache-tokens` is not given, unless one request of full length needs more.
@@ -27,6 +30,10 @@ pub struct Wishes {
     pub kv_cache_tokens: Option<u32>,
     /// A template instead of the model's own.
     pub chat_template: Option<String>,
+    /// Where defaults of requests come from.
+    pub generation_config: generation_config::Origin,
+    /// Defaults of requests that replace those.
+    pub generation_overrides: generation_config::Overrides,
 }
 
 /// A loaded model.
@@ -37,6 +44,8 @@ pub struct Model {
     pub text: Arc<Text>,
     /// Longest prompt and completion together, in tokens.
     pub max_model_len: u32,
+    /// Defaults of requests that come with it.
+    pub generation: GenerationConfig,
 }
 
 /// Why there is no model.
@@ -51,6 +60,9 @@ pub enum ModelError {
     /// Its template.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// Its defaults of requests.
+    #[error(transparent)]
+    Generation(#[from] GenerationConfigError),
     /// A wish that it cannot fulfil.
     #[error("{0}")]
     Wish(String),
@@ -67,7 +79,7 @@ impl ModelError {
             Self::Load(LoadError::NotFound { .. }) => Reason::ModelNotFound,
             Self::Load(_) | Self::Text(_) | Self::WarmUp(StepError::Failed(_)) => Reason::ModelLoadFailed,
             Self::WarmUp(StepError::OutOfMemory(_)) => Reason::OutOfMemory,
-            Self::Wish(_) => Reason::InvalidConfiguration,
+            Self::Generation(_) | Self::Wish(_) => Reason::InvalidConfiguration,
         };
         Termination { reason, message: self.to_string() }
     }
@@ -83,10 +95,15 @@ pub fn size(source: &Source) -> Result<u64, ModelError> {
 
 /// Loads a model. Blocks for as long as that takes.
 pub fn load(source: &Source, wishes: &Wishes) -> Result<Model, ModelError> {
-    match source {
-        Source::File(path) => load_file(path, wishes),
-        Source::Scripted(script) => load_script(script, wishes),
+    let generation = generation_config::read(&wishes.generation_config, source.directory(), &wishes.generation_overrides)?;
+    if generation != GenerationConfig::default() {
+        tracing::info!(?generation, "requests have other defaults than the API's; see --{}", flag::GENERATION_CONFIG);
     }
+    let model = match source {
+        Source::File(path) => load_file(path, wishes)?,
+        Source::Scripted(script) => load_script(script, wishes)?,
+    };
+    Ok(Model { generation, ..model })
 }
 
 #[cfg(feature = "mistralrs")]
@@ -100,7 +117,7 @@ fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
     let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
     let backend = MistralRs::new(loaded.pipeline, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size())
         .with_architecture(architecture(path));
-    Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len })
+    Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len, generation: GenerationConfig::default() })
 }
 
 #[cfg(not(feature = "mistralrs"))]
@@ -120,7 +137,12 @@ fn load_script(script: &Script, wishes: &Wishes) -> Result<Model, ModelError> {
     let source = wishes.chat_template.clone().unwrap_or_else(|| bytes::TEMPLATE.to_owned());
     let template = ChatTemplate::compile(source, String::new(), String::new())?;
     let text = Text::new(Arc::new(bytes::tokenizer()), Some(template), vec![EOS]);
-    Ok(Model { backend: Box::new(Scripted::new(script)), text: Arc::new(text), max_model_len })
+    Ok(Model {
+        backend: Box::new(Scripted::new(script)),
+        text: Arc::new(text),
+        max_model_len,
+        generation: GenerationConfig::default(),
+    })
 }
 
 fn wished_length(wishes: &Wishes, longest: u32) -> Result<u32, ModelError> {

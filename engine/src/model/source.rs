@@ -18,6 +18,17 @@ pub enum Source {
     Scripted(Script),
 }
 
+impl Source {
+    /// Where the model's files are.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) if path.is_dir() => Some(path),
+            Self::File(path) => path.parent(),
+            Self::Scripted(_) => None,
+        }
+    }
+}
+
 /// Where a model is, which may be far away.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Location {

@@ -11,10 +11,10 @@ use crate::recorder::Recorder;
 pub struct Request {
     /// `x-request-id`, for log lines.
     pub request_id: Arc<str>,
-    /// Token ids of the prompt, at least one.
-    pub prompt: Arc<[u32]>,
-    /// Sequences to generate, at least one (`n`).
-    pub sequences: u32,
+    /// Token ids of the prompts: at least one prompt, each of at least one token.
+    pub prompts: Vec<Arc<[u32]>>,
+    /// Sequences to generate for each prompt, at least one. Those of one prompt have neighbouring indices.
+    pub n: u32,
     /// Tokens to generate for each sequence, exact; 0 ends after the prompt.
     pub max_tokens: u32,
     /// Tokens before which neither end-of-sequence nor a stop condition ends a sequence.
@@ -33,6 +33,19 @@ pub struct Request {
     pub recorder: Option<Arc<Recorder>>,
     /// What measures it.
     pub timer: Option<Arc<RequestTimer>>,
+}
+
+impl Request {
+    /// Sequences to generate, for all prompts.
+    pub fn sequences(&self) -> u32 {
+        u32::try_from(self.prompts.len()).unwrap_or(u32::MAX).saturating_mul(self.n)
+    }
+
+    /// Which of its prompt's sequences this one is, and that prompt.
+    pub(super) fn choice(&self, sequence: u32) -> (u32, &[u32]) {
+        let n = self.n.max(1);
+        (sequence % n, self.prompts.get((sequence / n) as usize).map_or(&[], |prompt| prompt))
+    }
 }
 
 /// How tokens are chosen; the meanings are vLLM's.
@@ -114,6 +127,17 @@ pub enum Refusal {
         needed: usize,
         /// Tokens that the KV cache holds.
         available: usize,
+    },
+    /// It has more sequences than can ever run and wait at once.
+    #[error(
+        "the request asks for {sequences} sequences (prompts x n) and the engine holds {most}; send fewer prompts at once, or \
+         lower 'n'"
+    )]
+    TooManySequences {
+        /// Sequences of the request.
+        sequences: usize,
+        /// Sequences that run and wait at most.
+        most: usize,
     },
     /// The engine shuts down.
     #[error("the engine is shutting down")]

@@ -89,9 +89,14 @@ impl Sampler {
         Choice { id, logprobs }
     }
 
-    /// Penalties, biases and bans, in vLLM's order.
+    /// Biases, penalties and bans, in vLLM's order: a repetition penalty also scales a bias.
     fn shift(&self, row: &mut [f32], prompt: &[u32], banned: &[u32]) {
         let p = &self.params;
+        for (id, bias) in &p.logit_bias {
+            if let Some(at) = position(row, *id) {
+                row[at] += bias;
+            }
+        }
         if p.repetition_penalty != 1.0 {
             let mut seen: Vec<u32> = prompt.iter().copied().chain(self.generated.keys().copied()).collect();
             seen.sort_unstable();
@@ -103,11 +108,6 @@ impl Sampler {
         for (id, count) in &self.generated {
             if let Some(at) = position(row, *id) {
                 row[at] -= p.presence_penalty + p.frequency_penalty * *count as f32;
-            }
-        }
-        for (id, bias) in &p.logit_bias {
-            if let Some(at) = position(row, *id) {
-                row[at] += bias;
             }
         }
         for at in banned.iter().filter_map(|id| position(row, *id)).collect::<Vec<_>>() {
@@ -269,6 +269,13 @@ mod tests {
         assert_eq!(ids, [1, 2, 0]);
         let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 4.0, ..greedy() }, 0, None);
         assert_eq!(sampler.choose(Logits::Row(ROW.to_vec()), &[1], &[]).unwrap().id, 2);
+    }
+
+    #[test]
+    fn a_repetition_penalty_also_scales_a_bias() {
+        let params = SamplingParams { repetition_penalty: 2.0, logit_bias: vec![(4, 3.0)], ..greedy() };
+        // 4 has 0 + 3 and 1 has 3; halved, both are below 2's 2.
+        assert_eq!(Sampler::new(params, 0, None).choose(Logits::Row(ROW.to_vec()), &[1, 4], &[]).unwrap().id, 2);
     }
 
     #[test]

@@ -81,20 +81,21 @@ impl Sequence {
     /// The sequence of this index of a request.
     pub(super) fn new(request_id: RequestId, index: u32, urgency: Urgency, request: &mut Request) -> Self {
         let matcher = if request.stop_matchers.is_empty() { None } else { Some(request.stop_matchers.remove(0)) };
+        let (choice, prompt) = request.choice(index);
         Self {
             request: request_id,
             request_id: request.request_id.clone(),
             index,
             urgency,
-            tokens: request.prompt.to_vec(),
-            prompt_len: request.prompt.len(),
+            tokens: prompt.to_vec(),
+            prompt_len: prompt.len(),
             max_tokens: request.max_tokens as usize,
             min_tokens: request.min_tokens as usize,
             stop_token_ids: request.stop_token_ids.clone(),
             stop_matcher: matcher,
             sampler: Sampler::new(
                 request.sampling.clone(),
-                index,
+                choice,
                 request.constraint.as_ref().map(|constraint| constraint.fresh()),
             ),
             blocks: Vec::new(),

@@ -135,10 +135,10 @@ impl State {
         let id = self.next_request;
         self.next_request += 1;
         if let Some(recorder) = &request.recorder {
-            recorder.handed_off(request.sequences as usize);
+            recorder.handed_off(request.sequences() as usize);
             recorder.api(now, ApiEvent::HandoffToCore);
         }
-        for index in 0..request.sequences {
+        for index in 0..request.sequences() {
             let sequence_id = self.next_sequence;
             self.next_sequence += 1;
             let priority = if self.limits.policy == Policy::Priority { request.priority } else { 0 };
@@ -159,12 +159,17 @@ impl State {
         if !self.accepting {
             return Err(Refusal::ShuttingDown);
         }
-        let needed = request.prompt.len() + request.max_tokens as usize;
+        let longest = request.prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let needed = longest + request.max_tokens as usize;
         if self.pool.needed(needed) > self.pool.total() {
             return Err(Refusal::NeverFits { needed, available: self.pool.tokens(self.pool.total()) });
         }
+        let (sequences, most) = (request.sequences() as usize, self.limits.max_queue_size + self.limits.max_num_seqs);
+        if sequences > most {
+            return Err(Refusal::TooManySequences { sequences, most });
+        }
         let seats = self.limits.max_num_seqs.saturating_sub(self.running.len());
-        if self.waiting.len() + request.sequences as usize > self.limits.max_queue_size + seats {
+        if self.waiting.len() + sequences > self.limits.max_queue_size + seats {
             return Err(Refusal::QueueFull { waiting: self.waiting.len() });
         }
         Ok(())

@@ -30,7 +30,7 @@ pub fn tokenizer() -> Tokenizer {
 }
 
 /// GPT-2's printable character for a byte, which the byte-level decoder undoes.
-fn byte_level_char(byte: u8) -> char {
+pub(super) fn byte_level_char(byte: u8) -> char {
     let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let value = u32::from(byte);
     if printable(value) {

@@ -6,6 +6,8 @@ use crate::scheduler::request::StopMatcher;
 /// Lets text through up to the first stop string, and holds back what may yet become one.
 pub struct StopFilter {
     stop: Vec<String>,
+    /// The stop string is shown as well.
+    include: bool,
     held: String,
     stopped: bool,
 }
@@ -14,7 +16,12 @@ impl StopFilter {
     /// Watches for these strings; empty ones are ignored.
     pub fn new(stop: Vec<String>) -> Self {
         let stop = stop.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Self { stop, held: String::new(), stopped: false }
+        Self { stop, include: false, held: String::new(), stopped: false }
+    }
+
+    /// Shows the stop string as well (`include_stop_str_in_output`).
+    pub fn including(self, include: bool) -> Self {
+        Self { include, ..self }
     }
 
     /// Takes a piece of text; gives what may be shown now.
@@ -23,9 +30,11 @@ impl StopFilter {
             return String::new();
         }
         self.held.push_str(piece);
-        if let Some(at) = self.stop.iter().filter_map(|stop| self.held.find(stop)).min() {
+        // The first to be complete, and of those the longest: what is shown does not depend on how tokens cut the text.
+        let found = self.stop.iter().filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at)));
+        if let Some((end, at)) = found.min() {
             self.stopped = true;
-            self.held.truncate(at);
+            self.held.truncate(if self.include { end } else { at });
             return std::mem::take(&mut self.held);
         }
         let keep = self.held.len() - self.undecided();
@@ -111,8 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_of_several_stop_strings_wins() {
-        let (shown, _, _) = shown(&["c", "b"], &["abc"]);
-        assert_eq!(shown.concat(), "a");
+    fn the_stop_string_is_shown_where_that_is_asked_for() {
+        let mut filter = StopFilter::new(vec!["END".to_owned()]).including(true);
+        assert_eq!((filter.push("one E") + &filter.push("ND two"), filter.stopped()), ("one END".to_owned(), true));
+    }
+
+    #[test]
+    fn the_first_stop_string_to_be_complete_wins_however_the_text_is_cut() {
+        for (stop, text, expected) in [(["c", "b"], "abc", "a"), (["b", "abc"], "xabc", "xa"), (["b", "ab"], "xab", "x")] {
+            let letters: Vec<&str> = text.split("").collect();
+            assert_eq!(shown(&stop, &[text]).0.concat(), expected);
+            assert_eq!(shown(&stop, &letters).0.concat(), expected);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sojourn_contract::attribute;
 use sojourn_contract::journey::Outcome;
+use sojourn_engine::model::generation_config::GenerationConfig;
 
 use super::client::{Client, chat, chat_body, completion, completion_body};
 use super::engine::Setup;
@@ -83,6 +84,14 @@ async fn a_completion_is_cut_at_its_limit_and_its_stop_strings() {
     assert_eq!(text(json!({"stop_token_ids": [u32::from(b'q')]})).await, (json!("The "), json!("stop")));
     assert_eq!(text(json!({"echo": true, "max_tokens": 3})).await, (json!("xThe"), json!("length")));
     assert_eq!(text(json!({"max_tokens": 0})).await, (json!(""), json!("length")));
+    let included = json!({"stop": "brown", "include_stop_str_in_output": true});
+    assert_eq!(text(included).await, (json!("The quick brown"), json!("stop")));
+    let included = json!({"stop_token_ids": [u32::from(b'q')], "include_stop_str_in_output": true});
+    assert_eq!(text(included).await, (json!("The q"), json!("stop")));
+    let shown = json!({"include_stop_str_in_output": true, "skip_special_tokens": false, "max_tokens": 40});
+    assert_eq!(text(shown).await, (json!(format!("{TEXT}<|end|>")), json!("stop")));
+    let held = json!({"stop": "quick", "min_tokens": 10, "max_tokens": 12});
+    assert_eq!(text(held).await, (json!("The quick br"), json!("length")));
     let ignored = text(json!({"ignore_eos": true, "max_tokens": 40})).await.0;
     assert!(ignored.as_str().unwrap().len() > 20, "{ignored}");
 }
@@ -112,6 +121,62 @@ async fn several_choices_are_one_journey_with_a_span_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_prompts_are_one_journey_and_each_has_its_choices() {
+    let mut engine = Setup::default().start().await;
+    let body = json!({"prompt": ["a", [98, 98], "c"], "n": 2, "echo": true, "max_tokens": 3});
+    let answer = completion(engine.address, body.clone()).await.json();
+    let choices = answer["choices"].as_array().unwrap();
+    assert_eq!(choices.iter().map(|choice| &choice["index"]).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    let texts = ["aThe", "aThe", "bbThe", "bbThe", "cThe", "cThe"];
+    assert_eq!(choices.iter().map(|choice| &choice["text"]).collect::<Vec<_>>(), texts);
+    assert_eq!((&answer["usage"]["prompt_tokens"], &answer["usage"]["completion_tokens"]), (&json!(4), &json!(18)));
+    let told = engine.journey().await;
+    assert_eq!(told.finished(), ["Finished(Length)"; 6]);
+    assert_eq!(told.attribute(attribute::USAGE_INPUT_TOKENS).as_deref(), Some("4"));
+
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let mut told = vec![String::new(); 6];
+    for chunk in completion(engine.address, streamed).await.chunks() {
+        let choice = &chunk["choices"][0];
+        told[choice["index"].as_u64().unwrap() as usize].push_str(choice["text"].as_str().unwrap());
+    }
+    assert_eq!(told, texts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_in_every_chunk_is_the_usage_so_far() {
+    let engine = Setup::default().start().await;
+    let options = json!({"include_usage": true, "continuous_usage_stats": true});
+    let more = json!({"stream": true, "stream_options": options, "max_tokens": 5});
+    let chunks = completion(engine.address, completion_body("x", more)).await.chunks();
+    let counts: Vec<u64> = chunks.iter().map(|chunk| chunk["usage"]["completion_tokens"].as_u64().unwrap()).collect();
+    assert!(counts.is_sorted() && counts[0] >= 1 && counts.last() == Some(&5), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generation_configuration_is_the_default_and_limits_the_length() {
+    let eos = vec![u32::from(b'q')];
+    let generation = GenerationConfig { max_new_tokens: Some(6), eos_token_ids: eos, ..GenerationConfig::default() };
+    let engine = Setup { generation, ..Setup::default() }.start().await;
+    let text = async |more: Value| {
+        let choice = &chat(engine.address, chat_body("hi", more)).await.json()["choices"][0];
+        (choice["message"]["content"].clone(), choice["finish_reason"].clone())
+    };
+    assert_eq!(text(json!({})).await, (json!("The "), json!("stop")));
+    assert_eq!(text(json!({"ignore_eos": true, "max_tokens": 100})).await, (json!("The qu"), json!("length")));
+    assert_eq!(text(json!({"max_tokens": 2})).await, (json!("Th"), json!("length")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_message_can_be_continued() {
+    let engine = Setup::default().start().await;
+    let messages = json!([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "The qui"}]);
+    let answer = chat(engine.address, json!({"messages": messages, "continue_final_message": true, "max_tokens": 8})).await;
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "ck brown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn log_probabilities_are_reported_in_each_apis_own_form() {
     let engine = Setup::default().start().await;
     let more = json!({"logprobs": true, "top_logprobs": 2, "max_tokens": 2});
@@ -125,6 +190,10 @@ async fn log_probabilities_are_reported_in_each_apis_own_form() {
     let logprobs = &answer["choices"][0]["logprobs"];
     assert_eq!((&logprobs["tokens"], &logprobs["text_offset"]), (&json!(["T", "h"]), &json!([0, 1])));
     assert!(logprobs["top_logprobs"][0]["T"].is_number());
+    let body = completion_body("x", json!({"logprobs": 0, "max_tokens": 1}));
+    let logprobs = &completion(engine.address, body).await.json()["choices"][0]["logprobs"];
+    let alone = json!([{"T": logprobs["token_logprobs"][0]}]);
+    assert_eq!(logprobs["top_logprobs"], alone, "the token itself is always there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

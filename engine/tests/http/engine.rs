@@ -10,6 +10,7 @@ use sojourn_engine::clock::Clock;
 use sojourn_engine::http::{self, Api, Settings, Startup};
 use sojourn_engine::journeys::registry::Registry;
 use sojourn_engine::metrics::steps::Steps;
+use sojourn_engine::model::generation_config::GenerationConfig;
 use sojourn_engine::recorder::Sink;
 use sojourn_engine::scheduler::Scheduler;
 use sojourn_engine::scheduler::state::{Limits, Policy};
@@ -57,6 +58,7 @@ pub struct Setup {
     pub stall_timeout: Duration,
     pub max_model_len: u32,
     pub template: &'static str,
+    pub generation: GenerationConfig,
     pub tracing: bool,
     pub propagators: Propagators,
     /// Where journeys go instead of [`Engine::journey`].
@@ -86,6 +88,7 @@ impl Default for Setup {
             stall_timeout: Duration::from_secs(30),
             max_model_len: 8192,
             template: bytes::TEMPLATE,
+            generation: GenerationConfig::default(),
             tracing: true,
             propagators: Propagators::default(),
             exporter: None,
@@ -134,6 +137,7 @@ impl Setup {
             created: 1_700_000_000,
             max_model_len: self.max_model_len,
             tool_call_format: text.tool_call_format(),
+            generation: self.generation,
             text,
             scheduler: scheduler.clone(),
         };

@@ -9,6 +9,7 @@ mod engine;
 mod receiver;
 
 mod answers;
+mod anything;
 mod drain;
 mod ends;
 mod export;
@@ -19,5 +20,6 @@ mod metrics;
 mod probes;
 mod receivers_in_trouble;
 mod rejections;
+mod tokenize;
 mod tools;
 mod traces;

@@ -1,8 +1,9 @@
 //! Probes, models, version.
 
+use http::Method;
 use serde_json::json;
 
-use super::client::get;
+use super::client::{get, send};
 use super::engine::Setup;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,5 +25,19 @@ async fn a_loaded_engine_is_ready_and_names_its_model() {
     assert_eq!(get(engine.address, "/ready").await.status, 200);
     let models = get(engine.address, "/v1/models").await.json();
     assert_eq!((&models["data"][0]["id"], &models["data"][0]["max_model_len"]), (&json!("scripted"), &json!(8192)));
+    assert_eq!(get(engine.address, "/v1/models/scripted").await.json(), models["data"][0]);
+    let other = get(engine.address, "/v1/models/org/name").await;
+    assert_eq!((other.status.as_u16(), &other.json()["error"]["code"]), (404, &json!("model_not_found")));
     assert_eq!(get(engine.address, "/version").await.json()["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_says_what_get_says_without_a_body() {
+    let engine = Setup::default().start().await;
+    for path in ["/health", "/ping", "/ready", "/version", "/v1/models", "/v1/models/scripted", "/metrics"] {
+        let (get, head) = (get(engine.address, path).await, send(engine.address, Method::HEAD, path, &[], "").await);
+        assert_eq!((get.status.as_u16(), head.status.as_u16(), head.body.len()), (200, 200, 0), "{path}");
+        assert_eq!(get.header("content-type"), head.header("content-type"), "{path}");
+    }
+    assert_eq!(send(engine.address, Method::POST, "/ping", &[], "").await.status, 200);
 }

@@ -57,6 +57,10 @@ async fn more_than_the_context_is_refused_and_the_rest_of_it_is_the_default() {
     let answer = completion(engine.address, completion_body("0123456789", json!({"max_tokens": 21}))).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
     assert_rejected(&mut engine, AbortReason::ValidationError, "400").await;
+    let answer = completion(engine.address, completion_body(&"far beyond".repeat(1000), json!({}))).await;
+    let error = &answer.json()["error"];
+    assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("prompt")));
+    assert_rejected(&mut engine, AbortReason::ValidationError, "400").await;
     let answer = completion(engine.address, completion_body("0123456789", json!({"max_tokens": 20}))).await;
     assert_eq!(answer.status, 200);
     let prompt = "<|turn|>user: h\n<|turn|>assistant: ".replace("<|turn|>", "t").len() as u64;
@@ -95,6 +99,25 @@ async fn a_full_queue_answers_429_before_the_core_has_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_sequences_than_fit_are_refused_for_good() {
+    let mut setup = Setup::default().one_at_a_time();
+    setup.limits.max_queue_size = 2;
+    let mut engine = setup.start().await;
+    let answer = completion(engine.address, json!({"prompt": ["a", "b"], "n": 2, "max_tokens": 1})).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]["param"]), (400, &json!("n")));
+    assert_rejected(&mut engine, AbortReason::ValidationError, "400").await;
+    assert_eq!(completion(engine.address, json!({"prompt": ["a", "b", "c"], "max_tokens": 1})).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_that_leave_nothing_to_choose_are_refused() {
+    let engine = Setup::default().start().await;
+    let every: Vec<u32> = (0..258).collect();
+    let answer = completion(engine.address, completion_body("x", json!({"stop_token_ids": every, "min_tokens": 1}))).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]["param"]), (400, &json!("stop_token_ids")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn routes_that_do_not_exist_make_no_journey() {
     let mut engine = Setup::default().start().await;
     let answer = send(engine.address, Method::POST, "/v1/embeddings", &[], "{}").await;
@@ -102,6 +125,7 @@ async fn routes_that_do_not_exist_make_no_journey() {
     assert!(answer.header("x-request-id").is_some());
     let answer = send(engine.address, Method::GET, "/v1/chat/completions", &[], "").await;
     assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (405, &json!("method_not_allowed")));
+    assert!(answer.json()["error"]["message"].as_str().unwrap().ends_with("it takes POST"));
     engine.assert_no_journey();
 }
 

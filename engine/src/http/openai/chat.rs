@@ -6,7 +6,7 @@ use super::super::error::ApiError;
 use super::super::generation::Piece;
 use super::fields::{Fields, must_be};
 use super::parameters::{MAX_LOGPROBS, Parameters};
-use super::shape::{Shape, TokenLogprob, Vocabulary};
+use super::shape::{Shape, TokenLogprob, Vocabulary, logprob_of};
 use super::tool_calls;
 use super::tools::Tools;
 
@@ -17,6 +17,10 @@ pub struct ChatRequest {
     pub messages: Vec<Value>,
     /// End the prompt where the assistant's turn begins.
     pub add_generation_prompt: bool,
+    /// End it with the last message's text instead, for the model to go on with it.
+    pub continue_final_message: bool,
+    /// Add the special tokens that the tokenizer puts around a text; templates have theirs.
+    pub add_special_tokens: bool,
     /// More values for the template (`chat_template_kwargs`).
     pub template_values: Map<String, Value>,
     /// What the model may or must call.
@@ -36,9 +40,17 @@ impl ChatRequest {
         let max_tokens = newer.or(fields.count("max_tokens", 0)?);
         let logprobs = logprobs(&mut fields)?;
         let tools = Tools::take(&mut fields)?;
+        let continue_final_message = fields.flag("continue_final_message")?.unwrap_or(false);
+        let add_generation_prompt = fields.flag("add_generation_prompt")?;
+        if continue_final_message && add_generation_prompt == Some(true) {
+            let message = "'continue_final_message' and 'add_generation_prompt' exclude each other; set one of them";
+            return Err(ApiError::invalid("continue_final_message", message));
+        }
         Ok(Self {
             messages: messages.into_iter().enumerate().map(|(index, value)| message(index, value)).collect::<Result<_, _>>()?,
-            add_generation_prompt: fields.flag("add_generation_prompt")?.unwrap_or(true),
+            add_generation_prompt: add_generation_prompt.unwrap_or(!continue_final_message),
+            continue_final_message,
+            add_special_tokens: fields.flag("add_special_tokens")?.unwrap_or(false),
             template_values: fields.object("chat_template_kwargs")?.unwrap_or_default(),
             tools,
             parameters: Parameters::take(&mut fields, max_tokens, logprobs)?,
@@ -66,25 +78,32 @@ fn message(index: usize, value: Value) -> Result<Value, ApiError> {
         return Err(ApiError::invalid(at(".role"), format!("'{}' must be a role such as 'user'", at(".role"))));
     }
     tool_calls::read_turn(&mut message, &at(""))?;
-    if let Some(content) = message.get_mut("content") {
-        *content = match content.take() {
-            Value::String(text) => Value::String(text),
-            Value::Null => Value::String(String::new()),
-            Value::Array(parts) => Value::String(text_of(parts, &at(".content"))?),
-            _ => {
-                let message = format!("'{}' must be a string or an array of text parts", at(".content"));
-                return Err(ApiError::invalid(at(".content"), message));
-            }
-        };
-    }
+    let content = match message.get_mut("content").map(Value::take) {
+        Some(Value::String(text)) => text,
+        Some(Value::Array(parts)) if !parts.is_empty() => text_of(parts, &at(".content"))?,
+        None | Some(Value::Null) if may_be_silent(&message) => String::new(),
+        _ => {
+            let message = format!("'{}' must be a string or an array of text parts, at least one", at(".content"));
+            return Err(ApiError::invalid(at(".content"), message));
+        }
+    };
+    message.insert("content".to_owned(), content.into());
     Ok(Value::Object(message))
+}
+
+/// An assistant's turn may be without content: a call, a refusal, or, as `null`, one that said nothing.
+fn may_be_silent(message: &Map<String, Value>) -> bool {
+    let said = |name: &str| message.get(name).is_some_and(|value| !value.is_null());
+    let silent = message.contains_key("content") || said("tool_calls") || said("function_call") || said("refusal");
+    silent && message.get("role").is_some_and(|role| role == "assistant")
 }
 
 fn text_of(parts: Vec<Value>, at: &str) -> Result<String, ApiError> {
     let mut texts = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        match (part["type"].as_str(), part["text"].as_str()) {
-            (Some("text"), Some(text)) => texts.push(text),
+        match (part["type"].as_str(), part["text"].as_str(), part["refusal"].as_str()) {
+            (Some("text" | "input_text" | "output_text"), Some(text), _) => texts.push(text),
+            (Some("refusal"), _, Some(refusal)) => texts.push(refusal),
             _ => {
                 let at = format!("{at}[{index}]");
                 let message = format!("'{at}' must be a text part: this engine takes text alone");
@@ -145,7 +164,7 @@ fn logprobs_of(tokens: &[TokenLogprob], vocabulary: &dyn Vocabulary) -> Value {
     }
     let entry = |id: u32, logprob: f32| {
         let text = vocabulary.text(id);
-        json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()})
+        json!({"token": text, "logprob": logprob_of(logprob), "bytes": text.as_bytes()})
     };
     let content = tokens.iter().map(|token| {
         let mut object = entry(token.id, token.chosen);
@@ -188,6 +207,32 @@ mod tests {
         assert_eq!(param(r#"{"messages": [{"role": "user", "content": 1}]}"#), "messages[0].content");
         let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}"#;
         assert_eq!(param(image), "messages[0].content[0]");
+        for content in [r#""name": "x""#, r#""content": null"#, r#""content": []"#, r#""content": {}"#, r#""content": [1]"#] {
+            let error = parse(&format!(r#"{{"messages": [{{"role": "user", {content}}}]}}"#)).unwrap_err();
+            assert!(error.param.is_some_and(|param| param.starts_with("messages[0].content")), "{content}");
+        }
+        assert_eq!(param(r#"{"messages": [{"role": "assistant"}]}"#), "messages[0].content");
+    }
+
+    #[test]
+    fn an_assistants_turn_may_be_a_call_or_a_refusal() {
+        let call = r#"{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}"#;
+        for turn in [&format!(r#""tool_calls": [{call}]"#), r#""refusal": "no""#, r#""content": null"#] {
+            let request = parse(&format!(r#"{{"messages": [{{"role": "assistant", {turn}}}]}}"#)).unwrap();
+            assert_eq!(request.messages[0]["content"], "", "{turn}");
+        }
+        let parts = r#"{"messages": [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]}"#;
+        assert_eq!(parse(parts).unwrap().messages[0]["content"], "no");
+    }
+
+    #[test]
+    fn a_message_is_continued_or_a_new_one_is_begun() {
+        let request = |extra: &str| parse(&format!(r#"{{"messages": [{{"role": "assistant", "content": "x"}}], {extra}}}"#));
+        let flags = |extra: &str| request(extra).map(|r| (r.continue_final_message, r.add_generation_prompt)).unwrap();
+        assert_eq!(flags(r#""continue_final_message": true"#), (true, false));
+        assert_eq!(flags(r#""add_generation_prompt": false"#), (false, false));
+        let both = request(r#""continue_final_message": true, "add_generation_prompt": true"#).unwrap_err();
+        assert_eq!(both.param.as_deref(), Some("continue_final_message"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `/v1/completions`: a prompt in, its continuation out.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
 use super::super::generation::Piece;
 use super::fields::{Fields, must_be};
 use super::parameters::{MAX_LOGPROBS, Parameters, token_ids};
-use super::shape::{Shape, TokenLogprob, Vocabulary};
+use super::shape::{Shape, TokenLogprob, Vocabulary, logprob_of};
 
 /// OpenAI's default for this API alone.
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -14,8 +16,8 @@ const DEFAULT_MAX_TOKENS: u32 = 16;
 /// A completion request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompletionRequest {
-    /// What to continue.
-    pub prompt: Prompt,
+    /// What to continue, at least one.
+    pub prompts: Vec<Prompt>,
     /// Put the prompt's text in front of the answer.
     pub echo: bool,
     /// Add the special tokens that the tokenizer puts around a text.
@@ -44,7 +46,7 @@ impl CompletionRequest {
             return Err(ApiError::unsupported("echo", "'echo' with 'logprobs' is not supported: ask for one of them"));
         }
         Ok(Self {
-            prompt: prompt(fields.take("prompt"))?,
+            prompts: prompts(fields.take("prompt"))?,
             echo,
             add_special_tokens: fields.flag("add_special_tokens")?.unwrap_or(true),
             parameters: Parameters::take(&mut fields, Some(max_tokens), logprobs)?,
@@ -52,36 +54,42 @@ impl CompletionRequest {
     }
 }
 
-/// One prompt: a text, token ids, or a list with one of these.
-fn prompt(value: Option<Value>) -> Result<Prompt, ApiError> {
-    let wrong = || must_be("prompt", "a string or an array of token ids, not empty");
+/// Prompts: a text, token ids, or a list of these.
+fn prompts(value: Option<Value>) -> Result<Vec<Prompt>, ApiError> {
     match value {
-        Some(Value::String(text)) if !text.is_empty() => Ok(Prompt::Text(text)),
-        Some(Value::Array(list)) => match list.first() {
-            Some(Value::Number(_)) => token_ids("prompt", list).map(Prompt::Tokens),
-            Some(Value::String(_) | Value::Array(_)) if list.len() > 1 => {
-                let message =
-                    format!("'prompt' has {} prompts; send one request for each, so that each has a journey", list.len());
-                Err(ApiError::unsupported("prompt", message))
-            }
-            Some(Value::String(_) | Value::Array(_)) => prompt(list.into_iter().next()),
-            _ => Err(wrong()),
-        },
-        _ => Err(wrong()),
+        Some(Value::Array(list)) if matches!(list.first(), Some(Value::String(_) | Value::Array(_))) => {
+            list.into_iter().map(prompt).collect()
+        }
+        Some(value) => Ok(vec![prompt(value)?]),
+        None => Err(wrong_prompt()),
     }
+}
+
+fn prompt(value: Value) -> Result<Prompt, ApiError> {
+    match value {
+        Value::String(text) if !text.is_empty() => Ok(Prompt::Text(text)),
+        Value::Array(list) if !list.is_empty() => token_ids("prompt", list).map(Prompt::Tokens),
+        _ => Err(wrong_prompt()),
+    }
+}
+
+fn wrong_prompt() -> ApiError {
+    must_be("prompt", "a string, an array of token ids, or an array of either, none of them empty")
 }
 
 /// Answers of `/v1/completions`.
 pub struct CompletionShape {
-    /// The prompt's text, to put in front of each answer.
-    pub echo: Option<String>,
+    /// The prompts' texts, to put each in front of its answers; or none.
+    pub echo: Vec<String>,
+    /// Answers of each prompt.
+    pub n: u32,
 }
 
 impl CompletionShape {
-    fn text<'a>(&self, text: &'a str, first: bool) -> std::borrow::Cow<'a, str> {
-        match &self.echo {
-            Some(prompt) if first => format!("{prompt}{text}").into(),
-            _ => text.into(),
+    fn text<'a>(&self, piece: &'a Piece, first: bool) -> Cow<'a, str> {
+        match self.echo.get((piece.sequence / self.n.max(1)) as usize) {
+            Some(prompt) if first => format!("{prompt}{}", piece.text).into(),
+            _ => piece.text.as_str().into(),
         }
     }
 }
@@ -94,7 +102,7 @@ impl Shape for CompletionShape {
     fn chunk(&self, piece: &Piece, first: bool, vocabulary: &dyn Vocabulary) -> Value {
         json!({
             "index": piece.sequence,
-            "text": self.text(&piece.text, first),
+            "text": self.text(piece, first),
             "logprobs": logprobs_of(&piece.logprobs, piece.text_offset, vocabulary),
             "finish_reason": piece.finish.map(|reason| reason.as_str()),
         })
@@ -118,13 +126,14 @@ fn logprobs_of(tokens: &[TokenLogprob], text_offset: usize, vocabulary: &dyn Voc
         offset += text.chars().count();
         texts.push(text);
     }
+    // The token itself is always among them, as one more where it is not one of the best.
     let top = tokens.iter().map(|token| {
-        let pairs = token.top.iter().map(|(id, logprob)| (vocabulary.text(*id), Value::from(*logprob)));
-        Value::Object(pairs.collect::<Map<_, _>>())
+        let pairs = token.top.iter().copied().chain([(token.id, token.chosen)]);
+        Value::Object(pairs.map(|(id, logprob)| (vocabulary.text(id), logprob_of(logprob))).collect::<Map<_, _>>())
     });
     json!({
         "tokens": texts,
-        "token_logprobs": tokens.iter().map(|token| token.chosen).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|token| logprob_of(token.chosen)).collect::<Vec<_>>(),
         "top_logprobs": top.collect::<Vec<_>>(),
         "text_offset": offsets,
     })
@@ -139,20 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_a_text_or_token_ids_alone_or_in_a_list() {
-        let prompt = |json: &str| parse(&format!(r#"{{"prompt": {json}}}"#)).unwrap().prompt;
-        assert_eq!(prompt(r#""hi""#), Prompt::Text("hi".into()));
-        assert_eq!(prompt(r#"["hi"]"#), Prompt::Text("hi".into()));
-        assert_eq!(prompt("[1, 2]"), Prompt::Tokens(vec![1, 2]));
-        assert_eq!(prompt("[[1, 2]]"), Prompt::Tokens(vec![1, 2]));
+    fn a_prompt_is_a_text_or_token_ids_and_there_may_be_several() {
+        let prompts = |json: &str| parse(&format!(r#"{{"prompt": {json}}}"#)).unwrap().prompts;
+        let (hi, ids) = (Prompt::Text("hi".into()), Prompt::Tokens(vec![1, 2]));
+        assert_eq!(prompts(r#""hi""#), std::slice::from_ref(&hi));
+        assert_eq!(prompts("[1, 2]"), std::slice::from_ref(&ids));
+        assert_eq!(prompts(r#"["hi", [1, 2], "hi"]"#), [hi.clone(), ids.clone(), hi]);
+        assert_eq!(prompts("[[1, 2]]"), [ids]);
     }
 
     #[test]
-    fn several_prompts_or_none_are_refused() {
-        let code = |json: &str| parse(&format!(r#"{{"prompt": {json}}}"#)).unwrap_err().code;
-        assert_eq!(code(r#"["a", "b"]"#), "unsupported_parameter");
-        for nothing in ["null", r#""""#, "[]", "[[]]", "{}", "[1, \"a\"]"] {
-            assert_eq!(code(nothing), "invalid_value", "{nothing}");
+    fn a_prompt_of_nothing_is_refused() {
+        for nothing in ["null", r#""""#, "[]", "[[]]", "{}", r#"[1, "a"]"#, r#"["a", ""]"#, r#"["a", 1]"#, "[[1], [[1]]]"] {
+            let error = parse(&format!(r#"{{"prompt": {nothing}}}"#)).unwrap_err();
+            assert_eq!((error.code, error.param.as_deref()), ("invalid_value", Some("prompt")), "{nothing}");
         }
     }
 
@@ -164,7 +173,9 @@ mod tests {
 
     #[test]
     fn echo_stands_in_front_of_the_first_piece_alone() {
-        let shape = CompletionShape { echo: Some("once ".into()) };
-        assert_eq!((shape.text("upon", true), shape.text("upon", false)), ("once upon".into(), "upon".into()));
+        let shape = CompletionShape { echo: vec!["once ".into(), "twice ".into()], n: 2 };
+        let text =
+            |sequence, first| shape.text(&Piece { sequence, text: "upon".into(), ..Piece::default() }, first).into_owned();
+        assert_eq!([text(1, true), text(2, true), text(3, false)], ["once upon", "twice upon", "upon"]);
     }
 }

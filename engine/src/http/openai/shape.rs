@@ -44,6 +44,11 @@ pub struct TokenLogprob {
     pub top: Vec<(u32, f32)>,
 }
 
+/// A log probability as JSON, which has no infinity: vLLM's -9999 stands for it.
+pub fn logprob_of(logprob: f32) -> Value {
+    logprob.max(-9999.0).into()
+}
+
 /// What stands at the head of every object of one answer.
 #[derive(Debug, Clone)]
 pub struct Head {

@@ -26,7 +26,7 @@ impl Constraint for Times {
 #[test]
 fn a_grammar_that_is_stuck_ends_its_sequences_with_an_error_and_no_others() {
     let mut simulation = Simulation::new(limits(), script(4, 64));
-    let stuck = Request { constraint: Some(Box::new(Times(90, 3))), sequences: 2, ..request(5, 100) };
+    let stuck = Request { constraint: Some(Box::new(Times(90, 3))), n: 2, ..request(5, 100) };
     let (stuck, other) = (simulation.submit(stuck).unwrap(), simulation.submit(request(5, 3)).unwrap());
     simulation.run();
     assert_eq!(simulation.tokens(stuck), [90; 6]);

@@ -11,7 +11,7 @@ use crate::scheduler::request::Failure;
 use crate::scheduler::{MOST_PANICS, Scheduler};
 
 fn words(prompt: &str) -> Request {
-    Request { prompt: prompt.bytes().map(u32::from).collect(), ..request(1, 5) }
+    Request { prompts: vec![prompt.bytes().map(u32::from).collect()], ..request(1, 5) }
 }
 
 impl Simulation {

@@ -152,8 +152,8 @@ impl Simulation {
 fn request(prompt: usize, max_tokens: u32) -> Request {
     Request {
         request_id: "r".into(),
-        prompt: vec![65; prompt].into(),
-        sequences: 1,
+        prompts: vec![vec![65; prompt].into()],
+        n: 1,
         max_tokens,
         min_tokens: 0,
         sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
@@ -262,10 +262,29 @@ fn a_prompt_does_not_starve_those_that_decode() {
 #[test]
 fn several_sequences_of_a_request_end_each_on_its_own() {
     let mut simulation = Simulation::new(limits(), script(4, 64));
-    let id = simulation.submit(Request { sequences: 3, ..request(5, 4) }).unwrap();
+    let id = simulation.submit(Request { n: 3, ..request(5, 4) }).unwrap();
     simulation.run();
     assert_eq!(simulation.ends(id), [FinishStatus::Length; 3]);
     assert_eq!(simulation.cores().len(), 3);
+}
+
+#[test]
+fn several_prompts_have_neighbouring_sequences_each() {
+    let mut simulation = Simulation::new(limits(), script(8, 64));
+    let prompts = [3, 5].map(|length| vec![65; length].into()).to_vec();
+    let id = simulation.submit(Request { prompts, n: 2, ..request(1, 4) }).unwrap();
+    simulation.run();
+    assert_eq!(simulation.ends(id), [FinishStatus::Length; 4]);
+    let lengths: Vec<u32> = simulation.cores().iter().map(|records| records[0].progress.prefill_total).collect();
+    assert_eq!(lengths, [3, 3, 5, 5]);
+}
+
+#[test]
+fn more_sequences_than_there_are_seats_and_places_are_refused_for_good() {
+    let mut simulation = Simulation::new(Limits { max_num_seqs: 1, max_queue_size: 2, ..limits() }, script(4, 64));
+    let refused = simulation.submit(Request { n: 4, ..request(5, 5) });
+    assert_eq!(refused, Err(Refusal::TooManySequences { sequences: 4, most: 3 }));
+    simulation.submit(Request { n: 3, ..request(5, 5) }).unwrap();
 }
 
 #[test]
@@ -324,7 +343,7 @@ fn an_urgent_request_takes_the_seat_of_a_less_urgent_one() {
 fn a_failed_step_ends_its_own_sequences_alone() {
     let mut simulation = Simulation::new(limits(), script(1, 64));
     let prompt: Vec<u32> = b"please [fail]".iter().map(|byte| u32::from(*byte)).collect();
-    let failing = simulation.submit(Request { prompt: prompt.into(), ..request(1, 5) }).unwrap();
+    let failing = simulation.submit(Request { prompts: vec![prompt.into()], ..request(1, 5) }).unwrap();
     let fine = simulation.submit(request(5, 5)).unwrap();
     simulation.run();
     assert_eq!(simulation.ends(failing), [FinishStatus::Error]);

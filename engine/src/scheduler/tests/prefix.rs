@@ -7,7 +7,7 @@ fn caching() -> Limits {
 }
 
 fn ask(prompt: Vec<u32>, max_tokens: u32) -> Request {
-    Request { prompt: prompt.into(), ..request(1, max_tokens) }
+    Request { prompts: vec![prompt.into()], ..request(1, max_tokens) }
 }
 
 fn counting(from: u32, tokens: usize) -> Vec<u32> {
@@ -74,7 +74,7 @@ fn prompts_that_begin_otherwise_or_share_little_reuse_nothing() {
 #[test]
 fn several_sequences_of_a_request_share_their_prompt() {
     let mut simulation = Simulation::new(caching(), script(1, 64));
-    let id = simulation.submit(Request { sequences: 3, ..ask(counting(1, 40), 2) }).unwrap();
+    let id = simulation.submit(Request { n: 3, ..ask(counting(1, 40), 2) }).unwrap();
     simulation.run();
     assert_eq!(simulation.cached(id), [0, 38, 38]);
     assert_eq!(simulation.fed(), 40 + 2 + 2 + 3, "the prompt once, its end twice more, and a token of each");

@@ -46,7 +46,7 @@ proptest! {
             match one {
                 Move::Submit { prompt, base, max_tokens, priority, sequences } => {
                     let prompt: Vec<u32> = (0..prompt).map(|at| if base { 65 } else { 66 + (at % 5) as u32 }).collect();
-                    let request = Request { prompt: prompt.into(), priority, sequences, ..request(1, max_tokens) };
+                    let request = Request { prompts: vec![prompt.into()], priority, n: sequences, ..request(1, max_tokens) };
                     if let Ok(id) = simulation.submit(request) {
                         accepted.push((id, sequences));
                         fine.push(id);
@@ -54,7 +54,7 @@ proptest! {
                 }
                 Move::SubmitFailing => {
                     let prompt: Vec<u32> = b"please [fail]".iter().map(|byte| u32::from(*byte)).collect();
-                    if let Ok(id) = simulation.submit(Request { prompt: prompt.into(), ..request(1, 5) }) {
+                    if let Ok(id) = simulation.submit(Request { prompts: vec![prompt.into()], ..request(1, 5) }) {
                         accepted.push((id, 1));
                     }
                 }
