@@ -101,7 +101,7 @@ async fn run(
 ) -> Result<(), Termination> {
     let (origin, wishes, stall) = (origin(arguments)?, wishes(arguments)?, arguments.timeouts.startup_timeout);
     let loading = loading::load(origin, wishes, clock, stall, startup).await;
-    let Loading { model, stages } = loading.map_err(|error| internal(format!("the loader panicked: {error}")))?;
+    let Loading { model, stages, .. } = loading.map_err(|error| internal(format!("the loader panicked: {error}")))?;
     let outcome = model.map_err(|error| error.termination());
     if let Some(exporter) = exporter {
         let error = outcome.as_ref().err().map(|termination| (termination.reason, termination.message.clone()));
@@ -231,7 +231,7 @@ fn origin(arguments: &Serve) -> Result<Origin, Termination> {
             Ok(Origin::Here(source.clone()))
         }
         Location::Hub(repository) => hub_download(repository.clone(), &arguments.hub, arguments.timeouts.startup_timeout)
-            .map(Origin::Hub)
+            .map(|download| Origin::Hub(Box::new(download)))
             .map_err(|error| Termination { reason: error.reason(), message: error.to_string() }),
     }
 }

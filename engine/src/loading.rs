@@ -24,13 +24,15 @@ pub enum Origin {
     /// The file system.
     Here(Source),
     /// The Hugging Face Hub.
-    Hub(Download),
+    Hub(Box<Download>),
 }
 
 /// A loaded model, or why there is none, and the stages that were gone through.
 pub struct Loading {
     /// The outcome.
     pub model: Result<Model, ModelError>,
+    /// What was loaded: of a model that came from afar, where it lies now. None where nothing came.
+    pub source: Option<Source>,
     /// For the start-up trace.
     pub stages: Vec<Stage>,
 }
@@ -48,12 +50,12 @@ pub async fn load(
         Origin::Here(source) => source,
         Origin::Hub(download) => match fetch(&download, clock, stall, &progress, &mut stages).await {
             Ok(cached) => Source::File(cached.path),
-            Err(error) => return Ok(Loading { model: Err(error.into()), stages }),
+            Err(error) => return Ok(Loading { model: Err(error.into()), source: None, stages }),
         },
     };
     tokio::task::spawn_blocking(move || {
         let model = load_stages(&source, &wishes, clock, stall, &progress, &mut stages);
-        Loading { model, stages }
+        Loading { model, source: Some(source), stages }
     })
     .await
 }

@@ -110,6 +110,7 @@ async fn pods_and_engines_can_be_run() {
             ("engine: {schedulingPolicy: lifo}", "supported values"),
             ("engine: {extraArgs: ['--otlp-traces-endpoint=x']}", "extraArgs may not repeat"),
             ("engine: {extraArgs: ['--max-num-seqs', '3']}", "extraArgs may not repeat"),
+            ("engine: {extraArgs: ['--hf-token=secret']}", "extraArgs may not repeat"),
             ("rollout: {maxSurge: 0, maxUnavailable: 0%}", "may not both be 0"),
             ("rollout: {strategy: Recreate, maxSurge: 1}", "no meaning with Recreate"),
             ("drain: {timeout: 2}", "string"),

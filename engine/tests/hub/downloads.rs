@@ -11,7 +11,7 @@ use sojourn_contract::journey::StartupStage;
 use sojourn_engine::clock::Clock;
 use sojourn_engine::http::Startup;
 use sojourn_engine::loading::{self, Origin};
-use sojourn_engine::model::Wishes;
+use sojourn_engine::model::{Source, Wishes};
 use tokio::sync::watch;
 
 use super::server::{COMMIT, Hub, Place, content, git_blob, sha256};
@@ -149,9 +149,10 @@ async fn a_start_has_a_stage_for_its_download() {
     let (hub, content) = Hub::with_gguf().await;
     let cache = tempfile::tempdir().unwrap();
     let (progress, seen) = watch::channel(Startup { waiting_for: "".into(), done_bytes: 0, total_bytes: None, stalled: false });
-    let origin = Origin::Hub(wanted(&hub.endpoint, cache.path(), MODEL));
+    let origin = Origin::Hub(Box::new(wanted(&hub.endpoint, cache.path(), MODEL)));
     let stall = Duration::from_secs(60);
     let loading = loading::load(origin, Wishes::default(), Clock::start(), stall, progress).await.unwrap();
+    assert!(matches!(&loading.source, Some(Source::File(path)) if path.ends_with(format!("{COMMIT}/model.gguf"))));
     let stage = &loading.stages[0];
     assert_eq!(stage.stage, StartupStage::Download);
     assert_eq!(stage.attributes.text(attribute::STARTUP_REVISION), Some(COMMIT));

@@ -66,7 +66,7 @@ pub(super) fn volumes(service: &Service) -> Vec<Volume> {
             model.host_path = Some(HostPathVolumeSource { path: directory.clone(), type_: Some("Directory".into()) });
         }
         ModelVolume::OwnCache { size_limit } => {
-            model.empty_dir = Some(EmptyDirVolumeSource { medium: None, size_limit: size_limit.clone() });
+            model.empty_dir = Some(EmptyDirVolumeSource { size_limit: size_limit.clone(), ..EmptyDirVolumeSource::default() });
         }
     }
     let empty =
