@@ -85,4 +85,10 @@ pub trait Backend: Send {
 
     /// Forgets a sequence and its KV; unknown ones are fine.
     fn release(&mut self, sequence: SequenceId);
+
+    /// Makes a backend usable again after [`Backend::step`] panicked, which may have left it unable to run any step. The KV of
+    /// **all** sequences is void afterwards: each starts at 0 again or is released. An error means that it cannot be used again.
+    fn recover(&mut self) -> Result<(), StepError> {
+        Ok(())
+    }
 }

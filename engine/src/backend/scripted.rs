@@ -21,7 +21,7 @@ const TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog and runs away.
 const FAIL: &[u8] = b"[fail]";
 /// The same, out of memory.
 const OUT_OF_MEMORY: &[u8] = b"[oom]";
-/// A prompt that contains these words makes that step panic.
+/// A prompt that contains these words makes that step panic, and every later one fail until [`Backend::recover`].
 const PANIC: &[u8] = b"[panic]";
 
 /// How the scripted model behaves, written `scripted:key=value,...` where a model's path would stand.
@@ -82,12 +82,14 @@ pub struct Scripted {
     script: Script,
     /// Tokens that each sequence's KV stands for, so that a scheduler's mistake is a failure and not a wrong text.
     kv: HashMap<SequenceId, Vec<u32>>,
+    /// A step panicked, and nobody has recovered from it: real models hold locks across a step, which are then poisoned.
+    poisoned: bool,
 }
 
 impl Scripted {
     /// Makes a backend that behaves as the script says.
     pub fn new(script: Script) -> Self {
-        Self { script, kv: HashMap::new() }
+        Self { script, kv: HashMap::new(), poisoned: false }
     }
 
     fn feed(&mut self, work: &Work) -> Result<Logits, StepError> {
@@ -108,7 +110,10 @@ impl Scripted {
         match () {
             () if contains(&bytes, FAIL) => return Err(StepError::Failed("scripted failure".to_owned())),
             () if contains(&bytes, OUT_OF_MEMORY) => return Err(StepError::OutOfMemory("scripted".to_owned())),
-            () if contains(&bytes, PANIC) => panic!("scripted panic"),
+            () if contains(&bytes, PANIC) => {
+                self.poisoned = true;
+                panic!("scripted panic")
+            }
             () => {}
         }
         let id = next_token(kv, self.script.length);
@@ -148,6 +153,9 @@ impl Backend for Scripted {
     }
 
     fn step(&mut self, work: &[Work]) -> Result<Vec<Logits>, StepError> {
+        if self.poisoned {
+            return Err(StepError::Failed("an earlier step panicked".to_owned()));
+        }
         let tokens: usize = work.iter().map(|work| work.tokens.len()).sum();
         let pause = self.script.step + self.script.token * u32::try_from(tokens).unwrap_or(u32::MAX);
         if !pause.is_zero() {
@@ -164,10 +172,18 @@ impl Backend for Scripted {
     fn release(&mut self, sequence: SequenceId) {
         self.kv.remove(&sequence);
     }
+
+    fn recover(&mut self) -> Result<(), StepError> {
+        self.kv.clear();
+        self.poisoned = false;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
 
     fn work(start: u32, tokens: &[u32], want: Want) -> Work {
@@ -191,6 +207,20 @@ mod tests {
         assert_eq!(second, [Logits::Best(u32::from(b'h'))]);
         let end = backend.step(&[work(3, &[u32::from(b'h')], Want::Best)]).unwrap();
         assert_eq!(end, [Logits::Best(EOS)]);
+    }
+
+    #[test]
+    fn after_a_panic_nothing_runs_until_it_has_recovered_without_any_kv() {
+        let mut backend = Scripted::new(Script::default());
+        let fine = Work { sequence: 2, ..work(0, &[65, 66], Want::Best) };
+        backend.step(std::slice::from_ref(&fine)).unwrap();
+        let words: Vec<u32> = PANIC.iter().map(|byte| u32::from(*byte)).collect();
+        let panicking = work(0, &words, Want::Best);
+        assert!(catch_unwind(AssertUnwindSafe(|| backend.step(&[panicking]))).is_err());
+        assert!(backend.step(std::slice::from_ref(&fine)).is_err());
+        backend.recover().unwrap();
+        assert!(backend.step(&[Work { start: 2, tokens: vec![67], ..fine.clone() }]).is_err(), "its KV is void");
+        assert!(backend.step(&[fine]).is_ok());
     }
 
     #[test]
