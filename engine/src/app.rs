@@ -204,6 +204,7 @@ fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {
         max_model_len: capacity.max_model_len,
         kv_cache_tokens: capacity.kv_cache_tokens,
         chat_template: template.transpose()?,
+        dtype: arguments.dtype,
     })
 }
 

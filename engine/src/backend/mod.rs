@@ -3,6 +3,7 @@
 //! A backend owns the KV of its sequences and nothing else. Who runs when, which token is chosen, and which KV block a
 //! sequence may use is the scheduler's; a paged backend reads `blocks` as its block table, the CPU one as a budget.
 
+pub mod directory;
 pub mod load;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
