@@ -17,7 +17,7 @@ pub use vocabulary::{END_OF_TEXT, END_OF_TURN, START_OF_TURN, VOCABULARY};
 pub const DEFAULT_SEED: u64 = 2;
 /// Longest context, in tokens: four of the 512-token blocks by which mistral.rs grows a KV cache.
 pub const CONTEXT_LENGTH: u32 = 2048;
-/// Tokens that a layer of the model with a sliding window looks back on.
+/// Tokens that a layer with a sliding window looks back on.
 pub const SLIDING_WINDOW: u32 = 24;
 
 const LAYERS: usize = 3;
@@ -65,6 +65,9 @@ pub enum Architecture {
     /// Mistral with a sliding window of [`SLIDING_WINDOW`] tokens, as a directory.
     #[value(name = "mistral-safetensors")]
     MistralSafetensors,
+    /// Qwen 3 whose first layer looks back on everything and whose others do through that window, as a directory.
+    #[value(name = "qwen3-safetensors")]
+    Qwen3Safetensors,
     /// Granite's hybrid of attention and state-space layers (here attention alone), whose cache is of another kind.
     #[value(name = "granite-hybrid-safetensors")]
     GraniteHybridSafetensors,
@@ -81,9 +84,10 @@ impl Architecture {
 pub fn write(architecture: Architecture, seed: u64, out: &Path) -> anyhow::Result<()> {
     let weights = random::Weights::new(seed);
     match architecture {
-        Architecture::LlamaSafetensors | Architecture::MistralSafetensors | Architecture::GraniteHybridSafetensors => {
-            safetensors::write(architecture, &weights, out)
-        }
+        Architecture::LlamaSafetensors
+        | Architecture::MistralSafetensors
+        | Architecture::Qwen3Safetensors
+        | Architecture::GraniteHybridSafetensors => safetensors::write(architecture, &weights, out),
         _ => gguf::write(architecture, &weights, out),
     }
 }

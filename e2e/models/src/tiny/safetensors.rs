@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::random::{ATTENTION, FEEDING, Weights};
 use super::{
-    Architecture, CONTEXT_LENGTH, FEED_FORWARD, HEADS, HIDDEN, KV, KV_HEADS, LAYERS, NORM_EPSILON, ROPE_BASE, SLIDING_WINDOW,
-    vocabulary,
+    Architecture, CONTEXT_LENGTH, FEED_FORWARD, HEAD_SIZE, HEADS, HIDDEN, KV, KV_HEADS, LAYERS, NORM_EPSILON, ROPE_BASE,
+    SLIDING_WINDOW, vocabulary,
 };
 
 /// Writes the model of an architecture that comes as a directory.
@@ -50,16 +50,22 @@ fn config(architecture: Architecture) -> Value {
     });
     let (class, model_type) = match architecture {
         Architecture::MistralSafetensors => ("MistralForCausalLM", "mistral"),
+        Architecture::Qwen3Safetensors => ("Qwen3ForCausalLM", "qwen3"),
         Architecture::GraniteHybridSafetensors => ("GraniteMoeHybridForCausalLM", "granitemoehybrid"),
         _ => ("LlamaForCausalLM", "llama"),
     };
     config["architectures"] = json!([class]);
     config["model_type"] = json!(model_type);
-    if architecture == Architecture::MistralSafetensors {
-        config["sliding_window"] = json!(SLIDING_WINDOW);
-    }
-    if architecture == Architecture::GraniteHybridSafetensors {
-        config["layer_types"] = json!(vec!["attention"; LAYERS]);
+    match architecture {
+        Architecture::MistralSafetensors => config["sliding_window"] = json!(SLIDING_WINDOW),
+        Architecture::Qwen3Safetensors => {
+            config["sliding_window"] = json!(SLIDING_WINDOW);
+            config["use_sliding_window"] = json!(true);
+            // The first layer that has the window.
+            config["max_window_layers"] = json!(1);
+        }
+        Architecture::GraniteHybridSafetensors => config["layer_types"] = json!(vec!["attention"; LAYERS]),
+        _ => {}
     }
     config
 }
@@ -98,6 +104,11 @@ fn tensors(architecture: Architecture, weights: &Weights) -> candle_core::Result
         let attention = [("q_proj", HIDDEN), ("k_proj", KV), ("v_proj", KV), ("o_proj", HIDDEN)];
         for (part, size) in attention.map(|(part, size)| (name(&format!("self_attn.{part}")), size)) {
             add(part.clone(), weights.matrix(&part, &[size, HIDDEN], ATTENTION)?);
+        }
+        if architecture == Architecture::Qwen3Safetensors {
+            for norm in ["self_attn.q_norm", "self_attn.k_norm"] {
+                add(name(norm), weights.scales(&name(norm), HEAD_SIZE, ATTENTION)?);
+            }
         }
         for (part, output, input) in feed_forward(architecture) {
             add(name(part), weights.matrix(&name(part), &[*output, *input], FEEDING)?);

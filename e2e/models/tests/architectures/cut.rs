@@ -34,26 +34,34 @@ fn kv_that_was_cut_goes_on_as_before() {
 #[test]
 fn kv_can_be_cut_after_a_sliding_window_has_passed() {
     cut_back("cut-window", Architecture::MistralSafetensors);
+    cut_back("cut-mixed", Architecture::Qwen3Safetensors);
 }
 
 fn copies(test: &str, architecture: Architecture) {
     let mut backend = open(&model(test, architecture), PLENTY);
-    let mut alone = Sequence::new(1, &prompt(1, LENGTH));
-    alone.run(&mut backend, COUNT);
-    let expected = alone.generated().to_vec();
-    // A second sequence begins with the first one's KV, back at its prompt, while the first goes on with other tokens.
+    let mut first = Sequence::new(1, &prompt(1, LENGTH));
+    first.run(&mut backend, COUNT);
+    let said = first.generated().to_vec();
+    // The same prompt goes on in another way after another first token.
+    let other = (said[0] + 1) % 256;
+    first.cut(LENGTH);
+    first.tokens[LENGTH] = other;
+    first.run(&mut backend, COUNT);
+    let said_otherwise = first.generated().to_vec();
+    assert_ne!(said[1..], said_otherwise[1..]);
+
+    // A second sequence begins with the first one's KV; back at the prompt, each goes its way, in turns.
     backend.adopt(1, 2);
     let mut second = Sequence::new(2, &prompt(1, LENGTH));
-    second.tokens.push(expected[0]);
+    second.tokens.push(said[0]);
     second.computed = LENGTH;
-    alone.cut(LENGTH);
-    alone.tokens[LENGTH] = (expected[0] + 1) % 256;
+    first.cut(LENGTH);
     while second.generated().len() < COUNT {
-        alone.step(&mut backend);
+        first.step(&mut backend);
         second.step(&mut backend);
     }
-    assert_eq!(second.generated(), expected);
-    assert_ne!(alone.generated()[1..COUNT], expected[1..]);
+    assert_eq!(second.generated(), said);
+    assert_eq!(first.generated(), said_otherwise);
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn a_directory_of_safetensors() {
 }
 
 #[test]
+fn layers_with_and_without_a_sliding_window() {
+    says_what_mistral_rs_says("mixed", Architecture::Qwen3Safetensors);
+}
+
+#[test]
 fn a_sliding_window_that_prompts_and_completions_pass() {
     assert!(prompts().iter().any(|prompt| prompt.len() > SLIDING_WINDOW as usize) && COUNT > SLIDING_WINDOW as usize);
     says_what_mistral_rs_says("window", Architecture::MistralSafetensors);
