@@ -6,7 +6,7 @@
 set -euo pipefail
 version=0.8.1
 # When the patch was last changed: what was built before is built again, what was built later stays.
-patched=2026-11-25T04:37:00Z
+patched=2026-11-25T22:53:00Z
 here=$(cd "$(dirname "$0")" && pwd)
 vendor=$(cd "$here/../.." && pwd)/vendor
 stamp="$version $patched $(sha256sum < "$here/mistralrs-core.patch" | cut -c1-64)"

@@ -254,6 +254,7 @@ fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {
         chat_template: template.transpose()?,
         generation_config: arguments.generation_config.clone(),
         generation_overrides: arguments.override_generation_config.clone(),
+        dtype: arguments.dtype,
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sojourn_contract::{env, flag, port};
 
+use crate::backend::load::Dtype;
 use crate::hub;
 use crate::journeys::filter::Filter;
 use crate::model::Location;
@@ -121,10 +122,10 @@ pub struct Download {
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// A GGUF file, hf://ORG/REPO[@REVISION][/FILE.gguf], or `scripted:` for a model that is not one.
+    /// A GGUF file, a directory of safetensors, hf://ORG/REPO[@REVISION][/FILE.gguf], or `scripted:` for a model that is not one.
     #[arg(value_name = "MODEL")]
     pub model: Location,
-    /// Name of the model in requests and answers [default: ORG/REPO, or the file's name without .gguf].
+    /// Name of the model in requests and answers [default: ORG/REPO, the directory's name, or the file's without .gguf].
     #[arg(long = flag::SERVED_MODEL_NAME, value_name = "NAME")]
     pub served_model_name: Option<String>,
     /// Address to listen on.
@@ -136,6 +137,9 @@ pub struct Serve {
     /// Where the model runs.
     #[arg(long = flag::DEVICE, value_enum, default_value_t = Device::Cpu)]
     pub device: Device,
+    /// Type of activations and KV, and of weights that are not quantised [auto: float32 on the CPU].
+    #[arg(long = flag::DTYPE, value_enum, default_value_t = Dtype::Auto)]
+    pub dtype: Dtype,
     /// Clients must send this key as `Authorization: Bearer KEY`.
     #[arg(long = "api-key", env = env::API_KEY, hide_env_values = true, value_name = "KEY")]
     pub api_key: Option<String>,

@@ -1,11 +1,10 @@
 //! Makes test models, into the cache outside the checkout. Nothing of a model is committed.
 
-mod requantise;
-mod smollm;
-
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use sojourn_models::tiny::Architecture;
+use sojourn_models::{requantise, smollm, tiny};
 
 /// Makes test models.
 #[derive(Parser)]
@@ -33,6 +32,21 @@ enum Command {
         #[arg(long, value_enum, default_value = "q8_0")]
         dtype: requantise::Dtype,
     },
+    /// Writes a random model of a few thousand weights, the same for the same seed.
+    Tiny {
+        /// What to make.
+        #[arg(value_enum, required_unless_present = "list")]
+        architecture: Option<Architecture>,
+        /// The GGUF file to write, or the directory of a safetensors model.
+        #[arg(required_unless_present = "list")]
+        out: Option<PathBuf>,
+        /// What the weights are drawn from.
+        #[arg(long, default_value_t = tiny::DEFAULT_SEED)]
+        seed: u64,
+        /// Print what can be made, and make nothing.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -42,6 +56,10 @@ fn main() -> anyhow::Result<()> {
             println!("{}", smollm::make(&directory)?.display());
         }
         Command::Requantise { from, to, dtype } => requantise::requantise(&from, &to, dtype)?,
+        Command::Tiny { architecture: Some(architecture), out: Some(out), seed, list: false } => {
+            tiny::write(architecture, seed, &out)?;
+        }
+        Command::Tiny { .. } => Architecture::value_variants().iter().for_each(|one| println!("{}", one.name())),
     }
     Ok(())
 }

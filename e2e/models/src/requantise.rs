@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Device;
-use candle_core::quantized::gguf_file::{self, Content};
+use candle_core::quantized::gguf_file::{self, Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 
 /// Types that matrices can be written in.
@@ -45,10 +45,14 @@ pub fn requantise(from: &Path, to: &Path, dtype: Dtype) -> anyhow::Result<()> {
     }
     let metadata: Vec<_> = content.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    write_file(to, &metadata, &tensors)
+}
 
+/// Writes a GGUF file, which appears only when it is complete.
+pub fn write_file(to: &Path, metadata: &[(&str, &Value)], tensors: &[(&str, &QTensor)]) -> anyhow::Result<()> {
     let partial = to.with_extension("partial");
     let mut file = BufWriter::new(File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?);
-    gguf_file::write(&mut file, &metadata, &tensors)?;
+    gguf_file::write(&mut file, metadata, tensors)?;
     file.flush()?;
     std::fs::rename(&partial, to).with_context(|| format!("cannot write {}", to.display()))
 }

@@ -46,6 +46,8 @@ flags! {
     DOWNLOAD_DIR = "download-dir",
     /// `cpu` or `cuda`.
     DEVICE = "device",
+    /// Type of activations and KV: `auto`, `float16`, `bfloat16`, `float32`.
+    DTYPE = "dtype",
     /// Longest prompt and completion together, in tokens.
     MAX_MODEL_LEN = "max-model-len",
     /// Sequences in the running set at most.

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
+use super::directory::ModelDirectory;
+
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -31,17 +35,57 @@ pub enum LoadError {
     },
 }
 
-/// Checks that a GGUF file is where the path says; gives its size in bytes.
-pub fn find(path: &Path) -> Result<u64, LoadError> {
+/// Type of a model's activations and KV, and of its weights where the files do not quantise them; vLLM's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// What is fastest where the model runs: float32 on the CPU.
+    #[default]
+    #[value(name = "auto")]
+    Auto,
+    /// 16 bits, IEEE 754.
+    #[value(name = "float16", alias = "half")]
+    Float16,
+    /// 16 bits with the exponent of 32.
+    #[value(name = "bfloat16")]
+    Bfloat16,
+    /// 32 bits.
+    #[value(name = "float32", alias = "float")]
+    Float32,
+}
+
+/// What is at a model's path.
+#[derive(Debug)]
+pub enum Files {
+    /// One GGUF file.
+    Gguf {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A directory of safetensors.
+    Directory(ModelDirectory),
+}
+
+impl Files {
+    /// Bytes of weights that loading has to read.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Gguf { bytes } => *bytes,
+            Self::Directory(directory) => directory.bytes,
+        }
+    }
+}
+
+/// Checks that a model is where the path says, whole and in a form that this version loads.
+pub fn find(path: &Path) -> Result<Files, LoadError> {
     let not_found = |error: std::io::Error| LoadError::NotFound { path: path.to_owned(), reason: error.to_string() };
     let metadata = std::fs::metadata(path).map_err(not_found)?;
-    let unsupported = |reason: &str| LoadError::Unsupported { path: path.to_owned(), reason: reason.to_owned() };
     if metadata.is_dir() {
-        return Err(unsupported("it is a directory; this version loads single GGUF files, name one of them"));
+        return ModelDirectory::read(path).map(Files::Directory);
     }
     if path.extension().is_none_or(|extension| extension != "gguf") {
-        return Err(unsupported("this version loads GGUF files, whose names end in .gguf"));
+        let reason = "this version loads GGUF files, whose names end in .gguf, and directories of safetensors";
+        return Err(LoadError::Unsupported { path: path.to_owned(), reason: reason.to_owned() });
     }
     std::fs::File::open(path).map_err(not_found)?;
-    Ok(metadata.len())
+    Ok(Files::Gguf { bytes: metadata.len() })
 }

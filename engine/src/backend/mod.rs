@@ -4,6 +4,7 @@
 //! sequence may use is the scheduler's; a paged backend reads `blocks` as its block table, the CPU one as a budget.
 
 pub mod architecture;
+pub mod directory;
 pub mod load;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
@@ -103,7 +104,8 @@ pub trait Backend: Send {
     /// Copies KV from one sequence to another; asked only of backends with [`Caps::copies_kv`].
     fn adopt(&mut self, adoption: &Adoption) -> Result<(), StepError>;
 
-    /// Makes the backend usable again after a step that panicked; all KV is void afterwards. An error means that it cannot be.
+    /// Makes the backend usable again after [`Backend::step`] panicked, which may have left it unable to run any step. The KV of
+    /// **all** sequences is void afterwards: each starts at 0 again or is released. An error means that it cannot be used again.
     fn recover(&mut self) -> Result<(), StepError>;
 
     /// Forgets a sequence and its KV; unknown ones are fine.

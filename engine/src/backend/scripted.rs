@@ -21,7 +21,7 @@ const TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog and runs away.
 const FAIL: &[u8] = b"[fail]";
 /// The same, out of memory.
 const OUT_OF_MEMORY: &[u8] = b"[oom]";
-/// A prompt that contains these words makes that step panic.
+/// A prompt that contains these words makes that step panic, and every later one fail until [`Backend::recover`].
 const PANIC: &[u8] = b"[panic]";
 /// A prompt that contains these words makes that step take as long as the script's `hang_ms`.
 const HANG: &[u8] = b"[hang]";
@@ -90,12 +90,14 @@ pub struct Scripted {
     script: Script,
     /// Tokens that each sequence's KV stands for, so that a scheduler's mistake is a failure and not a wrong text.
     kv: HashMap<SequenceId, Vec<u32>>,
+    /// A step panicked, and nobody has recovered from it: real models hold locks across a step, which are then poisoned.
+    poisoned: bool,
 }
 
 impl Scripted {
     /// Makes a backend that behaves as the script says.
     pub fn new(script: Script) -> Self {
-        Self { script, kv: HashMap::new() }
+        Self { script, kv: HashMap::new(), poisoned: false }
     }
 
     /// The tokens that a sequence's KV stands for.
@@ -122,7 +124,10 @@ impl Scripted {
         match () {
             () if contains(&bytes, FAIL) => return Err(StepError::Failed("scripted failure".to_owned())),
             () if contains(&bytes, OUT_OF_MEMORY) => return Err(StepError::OutOfMemory("scripted".to_owned())),
-            () if contains(&bytes, PANIC) => panic!("scripted panic"),
+            () if contains(&bytes, PANIC) => {
+                self.poisoned = true;
+                panic!("scripted panic")
+            }
             () if contains(&bytes, HANG) => std::thread::sleep(self.script.hang),
             () => {}
         }
@@ -181,6 +186,9 @@ impl Backend for Scripted {
     }
 
     fn step(&mut self, work: &[Work]) -> Result<Vec<Logits>, StepError> {
+        if self.poisoned {
+            return Err(StepError::Failed("an earlier step panicked".to_owned()));
+        }
         let tokens: usize = work.iter().map(|work| work.tokens.len()).sum();
         let pause = self.script.step + self.script.token * u32::try_from(tokens).unwrap_or(u32::MAX);
         if !pause.is_zero() {
@@ -200,18 +208,21 @@ impl Backend for Scripted {
         Ok(())
     }
 
-    fn recover(&mut self) -> Result<(), StepError> {
-        self.kv.clear();
-        Ok(())
-    }
-
     fn release(&mut self, sequence: SequenceId) {
         self.kv.remove(&sequence);
+    }
+
+    fn recover(&mut self) -> Result<(), StepError> {
+        self.kv.clear();
+        self.poisoned = false;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
 
     fn work(start: u32, tokens: &[u32], want: Want) -> Work {
@@ -244,6 +255,20 @@ mod tests {
         let mut backend = Scripted::new(Script::default());
         let tokens: Vec<u32> = b"[say:ok]: o".iter().map(|byte| u32::from(*byte)).collect();
         assert_eq!(backend.step(&[work(0, &tokens, Want::Best)]).unwrap(), [Logits::Best(u32::from(b'k'))]);
+    }
+
+    #[test]
+    fn after_a_panic_nothing_runs_until_it_has_recovered_without_any_kv() {
+        let mut backend = Scripted::new(Script::default());
+        let fine = Work { sequence: 2, ..work(0, &[65, 66], Want::Best) };
+        backend.step(std::slice::from_ref(&fine)).unwrap();
+        let words: Vec<u32> = PANIC.iter().map(|byte| u32::from(*byte)).collect();
+        let panicking = work(0, &words, Want::Best);
+        assert!(catch_unwind(AssertUnwindSafe(|| backend.step(&[panicking]))).is_err());
+        assert!(backend.step(std::slice::from_ref(&fine)).is_err());
+        backend.recover().unwrap();
+        assert!(backend.step(&[Work { start: 2, tokens: vec![67], ..fine.clone() }]).is_err(), "its KV is void");
+        assert!(backend.step(&[fine]).is_ok());
     }
 
     #[test]

@@ -3,13 +3,14 @@
 pub mod generation_config;
 mod source;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use sojourn_contract::exit::{Reason, Termination};
 use sojourn_contract::flag;
 
-use crate::backend::load::{self, LoadError};
+use crate::backend::load::{self, Dtype, LoadError};
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, StepError, Want, Work};
 use crate::hub::HubError;
@@ -34,6 +35,8 @@ pub struct Wishes {
     pub generation_config: generation_config::Origin,
     /// Defaults of requests that replace those.
     pub generation_overrides: generation_config::Overrides,
+    /// Type of activations and KV.
+    pub dtype: Dtype,
 }
 
 /// A loaded model.
@@ -88,7 +91,7 @@ impl ModelError {
 /// Bytes that loading has to read.
 pub fn size(source: &Source) -> Result<u64, ModelError> {
     match source {
-        Source::File(path) => Ok(load::find(path)?),
+        Source::File(path) => Ok(load::find(path)?.bytes()),
         Source::Scripted(_) => Ok(0),
     }
 }
@@ -109,14 +112,19 @@ pub fn load(source: &Source, wishes: &Wishes) -> Result<Model, ModelError> {
 #[cfg(feature = "mistralrs")]
 fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
     use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs, arithmetic::architecture, load::load};
-    let loaded = load(path)?;
-    let max_model_len = wished_length(wishes, loaded.max_model_len)?;
-    let template = wishes.chat_template.clone().or(loaded.chat_template);
-    let template = template.map(|source| ChatTemplate::compile(source, loaded.bos_token, loaded.eos_token)).transpose()?;
-    let text = Text::new(loaded.tokenizer, template, loaded.eos_token_ids);
+    if wishes.dtype == Dtype::Bfloat16 {
+        let message = "--dtype bfloat16 has no kernels on the CPU; write float32, or float16 for half the KV memory";
+        return Err(ModelError::Wish(message.to_owned()));
+    }
+    let (loaded, described) = load(path, wishes.dtype)?;
+    let max_model_len = wished_length(wishes, described.max_model_len)?;
+    let template = wishes.chat_template.clone().or(described.chat_template);
+    let template =
+        template.map(|source| ChatTemplate::compile(source, described.bos_token, described.eos_token)).transpose()?;
+    let text = Text::new(described.tokenizer, template, described.eos_token_ids);
     let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
-    let backend = MistralRs::new(loaded.pipeline, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size())
-        .with_architecture(architecture(path));
+    let backend =
+        MistralRs::new(loaded, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size()).with_architecture(architecture(path));
     Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len, generation: GenerationConfig::default() })
 }
 
@@ -156,18 +164,23 @@ fn wished_length(wishes: &Wishes, longest: u32) -> Result<u32, ModelError> {
     }
 }
 
-/// Runs a first step, so that the first request does not pay for what every first step pays.
+/// Runs a first step, so that the first request does not pay for what every first step pays. A model that panics there is
+/// one that cannot be served.
 pub fn warm_up(backend: &mut dyn Backend) -> Result<(), StepError> {
     const SEQUENCE: u64 = u64::MAX;
     let work = Work { sequence: SEQUENCE, start: 0, tokens: vec![1, 1], blocks: vec![0], want: Want::Best };
-    let answer = backend.step(&[work]).map(drop);
+    let answer = catch_unwind(AssertUnwindSafe(|| backend.step(&[work]))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        StepError::Failed(format!("it panicked: {}", text.unwrap_or("no message")))
+    })?;
     backend.release(SEQUENCE);
-    answer
+    answer.map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::{Caps, Logits, SequenceId};
 
     #[test]
     fn a_model_that_is_not_there_says_so_in_its_reason() {
@@ -187,5 +200,23 @@ mod tests {
     fn a_scripted_model_warms_up() {
         let mut model = load(&Source::Scripted(Script::default()), &Wishes::default()).unwrap();
         warm_up(model.backend.as_mut()).unwrap();
+    }
+
+    #[test]
+    fn a_model_whose_first_step_panics_cannot_be_loaded() {
+        struct Panics;
+        impl Backend for Panics {
+            fn caps(&self) -> Caps {
+                Caps { max_batch: 1, kv_block_tokens: 1, kv_blocks: 1, vocab_size: 2 }
+            }
+            fn step(&mut self, _: &[Work]) -> Result<Vec<Logits>, StepError> {
+                panic!("no kernel for that")
+            }
+            fn adopt(&mut self, _: SequenceId, _: SequenceId) {}
+            fn release(&mut self, _: SequenceId) {}
+        }
+        let error = ModelError::from(warm_up(&mut Panics).unwrap_err());
+        assert_eq!(error.termination().reason, Reason::ModelLoadFailed);
+        assert!(error.to_string().contains("no kernel for that"), "{error}");
     }
 }

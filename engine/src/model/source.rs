@@ -77,7 +77,10 @@ impl Location {
     /// extension.
     pub fn default_name(&self) -> String {
         match self {
-            Self::Here(Source::File(path)) => path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            Self::Here(Source::File(path)) => {
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
+            }
             Self::Here(Source::Scripted(_)) => "scripted".to_owned(),
             Self::Hub(repository) => repository.id.clone(),
         }

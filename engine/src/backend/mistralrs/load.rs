@@ -1,24 +1,35 @@
-//! Loads a GGUF file with mistral.rs's own loader, without its hub: everything comes from the file.
+//! Loads a model with mistral.rs's own loaders, without its hub: everything comes from the files.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
+use candle_core::quantized::gguf_file;
 use mistralrs::core::{
-    DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig, ModelDType, Pipeline as PipelineTrait, TokenSource,
+    AdapterPaths, ChatTemplate, DeviceMapSetting, EitherCache, GGUFLoaderBuilder, GGUFSpecificConfig, Loader, LocalModelPaths,
+    ModelDType, ModelPaths, NormalLoaderBuilder, NormalSpecificConfig, Pipeline as PipelineTrait, TokenSource,
 };
 use tokenizers::Tokenizer;
 
-use crate::backend::load::{LoadError, find};
+use super::kv::Layout;
+use crate::backend::directory::ModelDirectory;
+use crate::backend::load::{Dtype, Files, LoadError, find};
 
 /// A loaded model that can be stepped.
 pub type Pipeline = Arc<tokio::sync::Mutex<dyn PipelineTrait + Send + Sync>>;
 
-/// What a model file gives.
+/// What steps a model.
 pub struct Loaded {
-    /// Steps the model.
+    /// The model itself, whose cache is empty between two steps.
     pub pipeline: Pipeline,
+    pub(super) layout: Layout,
+    pub(super) max_model_len: u32,
+}
+
+/// What a model's files say of its text side.
+pub struct Described {
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// Its chat template, if it has one.
@@ -33,21 +44,42 @@ pub struct Loaded {
     pub max_model_len: u32,
 }
 
-/// Loads a GGUF file onto the CPU. Blocks for as long as that takes.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    find(path)?;
+/// Loads a GGUF file, or a directory of safetensors, onto the CPU. Blocks for as long as that takes.
+pub fn load(path: &Path, dtype: Dtype) -> Result<(Loaded, Described), LoadError> {
+    let files = find(path)?;
     let failed = |reason: String| LoadError::Failed { path: path.to_owned(), reason };
-    let loaded = catch_unwind(AssertUnwindSafe(|| load_pipeline(path)));
+    let loaded = catch_unwind(AssertUnwindSafe(|| match &files {
+        Files::Gguf { .. } => load_gguf(path, dtype),
+        Files::Directory(directory) => load_directory(path, directory, dtype),
+    }));
     let pipeline = match loaded {
         Ok(result) => result.map_err(|error| failed(format!("{error:#}")))?,
-        Err(_) => {
-            return Err(failed("the loader panicked; the file is damaged, or of a kind that mistral.rs cannot load".into()));
+        Err(panic) => {
+            let message = panic_message(panic.as_ref());
+            return Err(failed(format!("it is damaged, or of a kind that mistral.rs 0.8.1 cannot load: {message}")));
         }
     };
-    describe(pipeline).map_err(failed)
+    describe(pipeline).map_err(|reason| LoadError::Unsupported { path: path.to_owned(), reason })
 }
 
-fn load_pipeline(path: &Path) -> anyhow::Result<Pipeline> {
+// F32 by default: mistral.rs would pick F16 on the CPU, which is slower.
+fn model_dtype(dtype: Dtype) -> ModelDType {
+    match dtype {
+        Dtype::Auto | Dtype::Float32 => ModelDType::F32,
+        Dtype::Float16 => ModelDType::F16,
+        Dtype::Bfloat16 => ModelDType::BF16,
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("its loader panicked")
+}
+
+// === GGUF files ===
+
+fn load_gguf(path: &Path, dtype: Dtype) -> anyhow::Result<Pipeline> {
+    refuse_experts(path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| anyhow::anyhow!("the path names no file"))?;
     let loader = GGUFLoaderBuilder::new(
@@ -61,39 +93,84 @@ fn load_pipeline(path: &Path) -> anyhow::Result<Pipeline> {
     )
     .build();
     let silent = true;
-    // F32: mistral.rs would pick F16 on the CPU, which is slower.
-    let pipeline = loader.load_model_from_hf(
+    loader.load_model_from_hf(
         None,
         TokenSource::None,
-        &ModelDType::F32,
+        &model_dtype(dtype),
         &Device::Cpu,
         silent,
         DeviceMapSetting::dummy(),
         None,
         None,
-    )?;
-    Ok(pipeline)
+    )
 }
 
-fn describe(pipeline: Pipeline) -> Result<Loaded, String> {
+/// candle has the kernel of this architecture's experts for CUDA alone: on the CPU the first step would panic.
+fn refuse_experts(path: &Path) -> anyhow::Result<()> {
+    let content = gguf_file::Content::read(&mut std::fs::File::open(path)?)?;
+    let architecture = content.metadata.get("general.architecture").and_then(|value| value.to_string().ok());
+    if architecture.is_some_and(|architecture| architecture == "qwen3moe") {
+        anyhow::bail!("mistral.rs 0.8.1 runs the experts of a qwen3moe GGUF file on a GPU alone; serve it with --device cuda");
+    }
+    Ok(())
+}
+
+// === directories of safetensors ===
+
+fn load_directory(path: &Path, directory: &ModelDirectory, dtype: Dtype) -> anyhow::Result<Pipeline> {
+    let name = path.to_string_lossy().into_owned();
+    let loader: Box<dyn Loader> =
+        NormalLoaderBuilder::new(NormalSpecificConfig::default(), None, None, Some(name), false, None).build(None)?;
+    let paths: Box<dyn ModelPaths> = Box::new(LocalModelPaths::<PathBuf> {
+        tokenizer_filename: directory.tokenizer.clone(),
+        config_filename: directory.config.clone(),
+        template_filename: directory.template.clone(),
+        filenames: directory.weights.clone(),
+        adapter_paths: AdapterPaths::None,
+        gen_conf: directory.generation_config.clone(),
+        preprocessor_config: None,
+        processor_config: None,
+        chat_template_json_filename: directory.template_json.clone(),
+    });
+    let silent = true;
+    loader.load_model_from_path(&paths, &model_dtype(dtype), &Device::Cpu, silent, DeviceMapSetting::dummy(), None, None)
+}
+
+// === what was loaded ===
+
+fn describe(pipeline: Pipeline) -> Result<(Loaded, Described), String> {
     let guard = pipeline.blocking_lock();
-    let tokenizer = guard.tokenizer().ok_or("the file has no tokenizer")?;
+    let layout = match guard.cache() {
+        EitherCache::Normal(cache) => Layout::of(&cache.lock().map_err(|error| error.to_string())?.0),
+        EitherCache::Hybrid(_) => {
+            return Err(
+                "it mixes attention with recurrent layers, whose state this version cannot step; serve another model".into()
+            );
+        }
+        EitherCache::Full(_) => {
+            return Err("its kind of KV cache cannot be stepped by this version; serve another model".into());
+        }
+    };
+    let tokenizer = guard.tokenizer().ok_or("the model has no tokenizer")?;
     let template = guard.get_chat_template();
+    let template = template.as_deref();
     let metadata = guard.get_metadata();
-    let source = template.as_ref().and_then(|template| template.chat_template.as_ref());
-    let chat_template = source.and_then(|source| source.0.as_ref().left().cloned());
-    let bos_token = template.as_ref().and_then(|template| template.bos_token.as_ref()?.0.as_ref().left().cloned());
-    let eos_token = template.as_ref().and_then(|template| template.eos_token.as_ref()?.0.as_ref().left().cloned());
     let max_model_len = u32::try_from(metadata.max_seq_len).unwrap_or(u32::MAX);
-    let eos_token_ids = metadata.eos_tok.clone();
-    drop(guard);
-    Ok(Loaded {
-        pipeline,
+    let described = Described {
         tokenizer,
-        chat_template,
-        bos_token: bos_token.unwrap_or_default(),
-        eos_token: eos_token.unwrap_or_default(),
-        eos_token_ids,
+        chat_template: template.and_then(template_source),
+        bos_token: template.and_then(ChatTemplate::bos_tok).unwrap_or_default(),
+        eos_token: template.and_then(ChatTemplate::eos_tok).unwrap_or_default(),
+        eos_token_ids: metadata.eos_tok.clone(),
         max_model_len,
-    })
+    };
+    drop(guard);
+    Ok((Loaded { pipeline, layout, max_model_len }, described))
+}
+
+/// The template, or of several named ones the one for plain chats.
+fn template_source(template: &ChatTemplate) -> Option<String> {
+    let source = template.chat_template.as_ref()?.0.as_ref();
+    let default = || source.right()?.iter().find(|named| named.get("name").is_some_and(|name| name == "default"));
+    source.left().or_else(|| default()?.get("template")).cloned()
 }

@@ -4,41 +4,37 @@
 //! Only this folder names mistral.rs.
 
 pub mod arithmetic;
+mod kv;
 pub mod load;
+mod logits;
 
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
-use mistralrs::core::{FlashParams, ForwardInputsResult, KvCache, ModelInputs};
+use mistralrs::core::{EitherCache, FlashParams, ForwardInputsResult, KvCache, ModelInputs};
 
 use super::architecture::Architecture;
-use super::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Want, Work};
-use load::Pipeline;
-
-/// Tokens by which mistral.rs grows a sequence's KV on the CPU (`NormalCache::CACHE_GROW_SIZE`).
-pub const KV_BLOCK_TOKENS: u32 = 512;
+use super::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Work};
+pub use kv::KV_BLOCK_TOKENS;
+use load::{Loaded, Pipeline};
 
 /// The CPU backend.
 pub struct MistralRs {
     pipeline: Pipeline,
     caps: Caps,
     architecture: Option<Architecture>,
-    /// An empty cache, cloned for each new sequence.
-    empty: Vec<KvCache>,
+    layout: kv::Layout,
+    max_model_len: u32,
     kv: HashMap<SequenceId, Vec<KvCache>>,
 }
 
 impl MistralRs {
-    /// Steps a loaded pipeline within a budget of KV blocks.
-    pub fn new(pipeline: Pipeline, kv_blocks: u32, vocab_size: u32) -> Self {
-        let empty = {
-            let pipeline = pipeline.blocking_lock();
-            let cache = pipeline.cache().normal();
-            cache.0.iter().cloned().map(emptied).collect()
-        };
-        let copies_kv = empty.iter().all(|layer| matches!(layer, KvCache::Normal { .. }));
-        let caps = Caps { max_batch: 1, kv_block_tokens: KV_BLOCK_TOKENS, kv_blocks, vocab_size, copies_kv };
-        Self { pipeline, caps, architecture: None, empty, kv: HashMap::new() }
+    /// Steps a loaded model within a budget of KV blocks; token ids are below `vocab_size`.
+    pub fn new(loaded: Loaded, kv_blocks: u32, vocab_size: u32) -> Self {
+        // Every layer keeps its whole history, so any part of it can be copied.
+        let caps = Caps { max_batch: 1, kv_block_tokens: KV_BLOCK_TOKENS, kv_blocks, vocab_size, copies_kv: true };
+        let Loaded { pipeline, layout, max_model_len } = loaded;
+        Self { pipeline, caps, architecture: None, layout, max_model_len, kv: HashMap::new() }
     }
 
     /// Says how much arithmetic the model needs.
@@ -47,16 +43,23 @@ impl MistralRs {
     }
 
     fn forward(&mut self, work: &Work) -> Result<Logits, candle_core::Error> {
-        let mut kv = self.kv.remove(&work.sequence).unwrap_or_else(|| self.empty.clone());
-        let result = truncate(&mut kv, work.start as usize).and_then(|()| self.run(&mut kv, work));
-        // A failed pass may have appended to some layers and not to others: its KV is dropped, the scheduler computes anew.
-        if result.is_ok() {
-            self.kv.insert(work.sequence, kv);
+        if work.tokens.is_empty() {
+            candle_core::bail!("there is nothing to compute");
         }
-        answer(result?, work.want)
+        let kept = self.kv.remove(&work.sequence);
+        let mut caches = kept.unwrap_or_else(|| self.layout.empty(self.max_model_len));
+        kv::truncate(&mut caches, work.start as usize)?;
+        let result = self.run(&mut caches, work)?;
+        // A failed pass may have appended to some layers and not to others: its KV is dropped, and what comes next has to
+        // start at 0.
+        self.kv.insert(work.sequence, caches);
+        let ForwardInputsResult::CausalGeneration { logits } = result else {
+            candle_core::bail!("the model does not generate text");
+        };
+        logits::answer(&logits, work.want)
     }
 
-    fn run(&mut self, kv: &mut Vec<KvCache>, work: &Work) -> Result<ForwardInputsResult, candle_core::Error> {
+    fn run(&self, caches: &mut Vec<KvCache>, work: &Work) -> Result<ForwardInputsResult, candle_core::Error> {
         let (start, count) = (work.start as usize, work.tokens.len());
         let inputs = ModelInputs {
             input_ids: Tensor::from_slice(&work.tokens, (1, count), &Device::Cpu)?,
@@ -69,51 +72,16 @@ impl MistralRs {
             flash_meta: FlashParams::empty(true),
             flash_meta_full: None,
         };
+        // A piece of a prompt has a mask instead.
+        let whole = if count == 1 { self.layout.narrow(caches, start)? } else { Vec::new() };
         let mut pipeline = self.pipeline.blocking_lock();
-        std::mem::swap(&mut pipeline.cache().normal().0, kv);
+        std::mem::swap(&mut pipeline.cache().normal().0, caches);
         let result = pipeline.forward_inputs(Box::new(inputs), false);
-        std::mem::swap(&mut pipeline.cache().normal().0, kv);
-        result
+        std::mem::swap(&mut pipeline.cache().normal().0, caches);
+        let result = result?;
+        kv::restore(caches, whole)?;
+        Ok(result)
     }
-}
-
-fn emptied(mut cache: KvCache) -> KvCache {
-    cache.reset();
-    cache
-}
-
-/// The first `tokens` tokens of a layer's KV in memory of their own: appending writes into a cache's memory, which clones
-/// share.
-fn copied(layer: &KvCache, mut copy: KvCache, tokens: usize) -> Result<KvCache, candle_core::Error> {
-    let KvCache::Normal { k, .. } = layer else { candle_core::bail!("this KV cache cannot be copied") };
-    let front = |tensor: Option<Tensor>| match tensor {
-        Some(tensor) => tensor.narrow(k.dim(), 0, tokens)?.contiguous(),
-        None => candle_core::bail!("there is no KV to copy"),
-    };
-    copy.append(&front(layer.k()?)?, &front(layer.v()?)?)?;
-    Ok(copy)
-}
-
-fn truncate(kv: &mut [KvCache], len: usize) -> Result<(), candle_core::Error> {
-    for layer in kv.iter_mut().filter(|layer| !layer.is_shared() && layer.current_seq_len() != len) {
-        if len == 0 {
-            layer.reset();
-        } else {
-            layer.set_len(len)?;
-        }
-    }
-    Ok(())
-}
-
-fn answer(result: ForwardInputsResult, want: Want) -> Result<Logits, candle_core::Error> {
-    let ForwardInputsResult::CausalGeneration { logits } = result else {
-        candle_core::bail!("the model does not generate text");
-    };
-    if want == Want::Nothing {
-        return Ok(Logits::Nothing);
-    }
-    let logits = logits.flatten_all()?.to_dtype(candle_core::DType::F32)?;
-    Ok(Logits::Row(logits.to_vec1::<f32>()?))
 }
 
 impl Backend for MistralRs {
@@ -130,19 +98,26 @@ impl Backend for MistralRs {
         let Some(source) = self.kv.get(from) else {
             return Err(StepError::Failed(format!("sequence {from} has no KV to copy")));
         };
-        let copies = source.iter().zip(&self.empty).map(|(layer, empty)| copied(layer, empty.clone(), *tokens as usize));
-        let copies = copies.collect::<Result<Vec<_>, _>>().map_err(|error| StepError::Failed(error.to_string()))?;
-        self.kv.insert(*to, copies);
+        let copy = kv::copy(source, *tokens as usize).map_err(|error| StepError::Failed(error.to_string()))?;
+        self.kv.insert(*to, copy);
         Ok(())
-    }
-
-    fn recover(&mut self) -> Result<(), StepError> {
-        // The panicked pass poisoned the cache's lock, which the pipeline takes for granted.
-        Err(StepError::Failed("the model has to be loaded anew".to_owned()))
     }
 
     fn release(&mut self, sequence: SequenceId) {
         self.kv.remove(&sequence);
+    }
+
+    fn recover(&mut self) -> Result<(), StepError> {
+        self.kv.clear();
+        let pipeline = self.pipeline.blocking_lock();
+        let EitherCache::Normal(cache) = pipeline.cache() else {
+            return Err(StepError::Failed("the model has another kind of cache than when it was loaded".to_owned()));
+        };
+        // Models hold this lock across their forward pass, so a panic there poisons it. What it guards is thrown away.
+        cache.clear_poison();
+        let mut layers = cache.lock().map_err(|_| StepError::Failed("the model's cache is still poisoned".to_owned()))?;
+        layers.0 = self.layout.empty(self.max_model_len);
+        Ok(())
     }
 
     fn architecture(&self) -> Option<Architecture> {
