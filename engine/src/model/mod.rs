@@ -180,7 +180,7 @@ pub fn warm_up(backend: &mut dyn Backend) -> Result<(), StepError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Caps, Logits, SequenceId};
+    use crate::backend::{Adoption, Caps, Logits, SequenceId};
 
     #[test]
     fn a_model_that_is_not_there_says_so_in_its_reason() {
@@ -207,12 +207,17 @@ mod tests {
         struct Panics;
         impl Backend for Panics {
             fn caps(&self) -> Caps {
-                Caps { max_batch: 1, kv_block_tokens: 1, kv_blocks: 1, vocab_size: 2 }
+                Caps { max_batch: 1, kv_block_tokens: 1, kv_blocks: 1, vocab_size: 2, copies_kv: false }
             }
             fn step(&mut self, _: &[Work]) -> Result<Vec<Logits>, StepError> {
                 panic!("no kernel for that")
             }
-            fn adopt(&mut self, _: SequenceId, _: SequenceId) {}
+            fn adopt(&mut self, _: &Adoption) -> Result<(), StepError> {
+                Ok(())
+            }
+            fn recover(&mut self) -> Result<(), StepError> {
+                Ok(())
+            }
             fn release(&mut self, _: SequenceId) {}
         }
         let error = ModelError::from(warm_up(&mut Panics).unwrap_err());
