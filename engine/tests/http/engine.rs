@@ -110,6 +110,7 @@ impl Setup {
     }
 
     pub async fn start(self) -> Engine {
+        super::logs::ask_every_time();
         let (sink, journeys) = mpsc::unbounded_channel();
         let (next, counts): (Arc<dyn Sink<RequestContext>>, Counts) = match self.exporter {
             Some(exporter) => (exporter.clone(), exporter.counts().clone()),

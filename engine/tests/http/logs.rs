@@ -1,15 +1,17 @@
 //! Log lines: the ids that tie them to their journey, one line a step where it was asked for, and never what people wrote.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use http::Method;
 use serde_json::{Value, json};
 use sojourn_engine::backend::architecture::Tokens;
 use sojourn_engine::logging;
 use sojourn_engine::metrics::steps::{StepLoad, Steps};
-use tracing::subscriber::{DefaultGuard, set_default};
-use tracing_subscriber::EnvFilter;
+use tracing::subscriber::{DefaultGuard, Interest, set_default, set_global_default};
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use super::client::{chat_body, send};
 use super::engine::Setup;
@@ -35,6 +37,25 @@ impl Page {
 
     fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Keeps every place that logs undecided about whether anybody listens. Without this, one that is first passed on another
+/// thread, at the moment when this one begins to listen, can take that nobody does for the final answer.
+pub fn ask_every_time() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| set_global_default(Registry::default().with(Undecided)).expect("nobody else listens globally"));
+}
+
+struct Undecided;
+
+impl<S: Subscriber> Layer<S> for Undecided {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        false
     }
 }
 
