@@ -58,7 +58,7 @@ impl Port {
     async fn first(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let found = async {
             loop {
-                let first = self.list("").await["journeys"][0].take();
+                let first = self.list("").await["journeys"].get(0).cloned().unwrap_or_default();
                 if wanted(&first) {
                     return first;
                 }
