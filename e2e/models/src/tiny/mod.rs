@@ -91,31 +91,3 @@ pub fn write(architecture: Architecture, seed: u64, out: &Path) -> anyhow::Resul
         _ => gguf::write(architecture, &weights, out),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_seed_gives_the_same_file_and_another_one_another() {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-seeds");
-        std::fs::create_dir_all(&directory).unwrap();
-        let make = |seed, name: &str| {
-            let path = directory.join(name);
-            write(Architecture::Llama, seed, &path).unwrap();
-            std::fs::read(path).unwrap()
-        };
-        let first = make(1, "first.gguf");
-        assert_eq!(first, make(1, "again.gguf"));
-        assert_ne!(first, make(2, "other.gguf"));
-    }
-
-    #[test]
-    fn every_architecture_can_be_written() {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-all");
-        std::fs::create_dir_all(&directory).unwrap();
-        for architecture in Architecture::value_variants() {
-            write(*architecture, DEFAULT_SEED, &directory.join(architecture.name())).unwrap();
-        }
-    }
-}
