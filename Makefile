@@ -36,6 +36,14 @@ test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios o
 down: ## Remove the sandbox cluster; what was built stays cached
 	@if [ -x $(BIN)/sandbox ]; then $(BIN)/sandbox down; else echo "no sandbox was ever built here"; fi
 
+.PHONY: bench
+bench: build model ## Measure what tracing costs and how fast the engine is; writes docs/benchmarks.md (three quarters of an hour; BENCH=--quick tries it)
+	@$(BIN)/bench $(BENCH)
+
+.PHONY: soak
+soak: build model ## Random clients for ten minutes, then nothing may be stuck, lost, illegal or growing (SOAK="--minutes 60")
+	@$(BIN)/soak $(SOAK)
+
 # === parts of them ===
 
 .PHONY: prepare

@@ -1,16 +1,22 @@
-//! The sandbox cluster, the vocabulary of the scenarios that run on it, and the demo.
+//! The sandbox cluster, the vocabulary of the scenarios that run on it, the demo, the benchmarks and the soak.
 
 #![warn(missing_docs)]
 
+pub mod bench;
 pub mod chat;
 pub mod jaeger;
 pub mod lab;
 pub mod local;
 pub mod manifest;
+pub mod metrics;
 pub mod namespace;
 pub mod own_cluster;
+pub mod process;
+pub mod receiver;
 pub mod release;
 pub mod sandbox;
 pub mod service;
+pub mod soak;
+pub mod statistics;
 pub mod tunnel;
 pub mod wait;

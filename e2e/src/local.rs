@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 
 use crate::jaeger::Jaeger;
-use crate::sandbox::jaeger_configuration;
+use crate::sandbox::{Settings, jaeger_configuration};
 use crate::wait::{self, Look};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_MODEL: &str = "SmolLM2-135M-Instruct-Q8_0.gguf";
 
 /// A process that ends with its owner.
 pub struct Local {
@@ -33,13 +34,29 @@ pub struct LocalJaeger {
 }
 
 impl Local {
-    /// Starts `sojourn-engine serve`, as it lies beside this program, and waits until it is ready.
+    /// Starts `sojourn-engine serve`, the one that `SOJOURN_ENGINE` names or else as it lies beside this program, and waits
+    /// until it is ready.
     pub async fn engine(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
-        let port = free_port()?;
-        let mut command = Command::new(beside_this_program("sojourn-engine")?);
-        command.arg("serve").args(arguments).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        let program = match std::env::var_os("SOJOURN_ENGINE") {
+            Some(path) => path.into(),
+            None => beside_this_program("sojourn-engine")?,
+        };
+        let mut command = Command::new(program);
+        command.arg("serve").args(arguments);
         command.envs(environment.iter().copied());
-        Self::start(command, port, "/ready").await
+        Self::server(command, "/ready").await
+    }
+
+    /// Starts a server that takes `--host` and `--port`, and waits until it answers at `ready`.
+    pub async fn server(mut command: Command, ready: &str) -> Result<Self> {
+        let port = free_port()?;
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        Self::start(command, port, ready).await
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("it has ended already")
     }
 
     /// Ends it as Kubernetes would, and waits.
@@ -110,6 +127,19 @@ pub fn beside_this_program(name: &str) -> Result<PathBuf> {
         .into_iter()
         .find(|program| program.exists())
         .with_context(|| format!("{name} is not built; run `cargo build` first"))
+}
+
+/// The model to serve: the one that a person named, or the test model that `make model` makes.
+pub fn model(named: Option<String>) -> Result<String> {
+    let path = match named {
+        Some(scripted) if scripted.starts_with("scripted:") => return Ok(scripted),
+        Some(path) => PathBuf::from(path),
+        None => Settings::from_environment()?.cache.join("models").join(TEST_MODEL),
+    };
+    if !path.exists() {
+        bail!("there is no model at {}: `make model` makes it, and --model names another", path.display());
+    }
+    Ok(path.to_string_lossy().into_owned())
 }
 
 fn free_port() -> Result<u16> {

@@ -1,0 +1,115 @@
+//! `make bench`: what tracing costs, how long the engine itself takes, and how fast it is beside others.
+//!
+//! ```text
+//! sections (tracing_cost, engine_time, journey_event, export_size, speed) ──> report ──> docs/benchmarks.md
+//!      └─ client, open_loop ──> engine (a process of its own) ──OTLP──> receiver (in this process)
+//! ```
+//! Whatever is compared runs in turns (A B C A B C ...), in processes started anew for each turn, so that what the machine
+//! does meanwhile, and where a process happens to lie in memory, touches all of it.
+
+pub mod client;
+pub mod engine_time;
+pub mod export_size;
+pub mod journey_event;
+pub mod llama_cpp;
+pub mod machine;
+pub mod open_loop;
+pub mod programs;
+pub mod prompts;
+pub mod report;
+pub mod speed;
+pub mod subject;
+pub mod tracing_cost;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use report::Section;
+
+/// What there is to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Tracing off and on, with the real model.
+    TracingCost,
+    /// The engine's own time at 1,000 requests a second, with a scripted model.
+    EngineTime,
+    /// One event on the step path.
+    JourneyEvent,
+    /// Bytes of a kept journey.
+    ExportSize,
+    /// Speed at 1, 2, 4 and 8 clients, beside other servers.
+    Speed,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The model: a GGUF file, or `scripted:...` to try the program without one.
+    pub model: String,
+    /// Turns of each thing that is compared, but for the comparison with other servers.
+    pub rounds: usize,
+    /// Turns of each server.
+    pub server_rounds: usize,
+    /// Requests of each client in one turn.
+    pub requests: usize,
+    /// Tokens of each answer.
+    pub tokens: u32,
+    /// Seconds of open load in one turn.
+    pub open_seconds: u32,
+    /// Requests a second of open load.
+    pub open_rate: u32,
+    /// Requests that are active at once where their memory is measured.
+    pub active: usize,
+    /// Journeys whose bytes are counted.
+    pub journeys: usize,
+    /// Servers to leave out.
+    pub without: Vec<speed::Server>,
+    /// Where what is built is kept.
+    pub cache: PathBuf,
+}
+
+impl Plan {
+    /// The measurement that the document shows.
+    pub fn full(model: String, cache: PathBuf) -> Self {
+        Self {
+            model,
+            rounds: 7,
+            server_rounds: 3,
+            requests: 2,
+            tokens: 48,
+            open_seconds: 10,
+            open_rate: 1_000,
+            active: 500,
+            journeys: 2_048,
+            without: Vec::new(),
+            cache,
+        }
+    }
+
+    /// A short one, to try the program.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self { rounds: 2, server_rounds: 1, requests: 1, tokens: 16, open_seconds: 2, active: 100, journeys: 256, ..self }
+    }
+}
+
+/// Measures these parts, in order.
+pub async fn measure(plan: &Plan, parts: &[Part]) -> Result<Vec<Section>> {
+    let mut sections = Vec::new();
+    for part in parts {
+        sections.push(match part {
+            Part::TracingCost => tracing_cost::measure(plan).await?,
+            Part::EngineTime => engine_time::measure(plan).await?,
+            Part::JourneyEvent => journey_event::measure().await?,
+            Part::ExportSize => export_size::measure(plan).await?,
+            Part::Speed => speed::measure(plan).await?,
+        });
+    }
+    Ok(sections)
+}
+
+/// Tells a person what is being done.
+pub fn say(words: &str) {
+    eprintln!("bench: {words}");
+}
