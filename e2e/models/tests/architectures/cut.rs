@@ -1,6 +1,6 @@
 //! KV that is cut back and KV that is copied, below and past a sliding window.
 
-use sojourn_engine::backend::{Backend, Want, Work};
+use sojourn_engine::backend::{Adoption, Backend, Want, Work};
 use sojourn_models::tiny::Architecture;
 
 use crate::models::{COUNT, model, prompt};
@@ -51,7 +51,10 @@ fn copies(test: &str, architecture: Architecture) {
     assert_ne!(said[1..], said_otherwise[1..]);
 
     // A second sequence begins with the first one's KV; back at the prompt, each goes its way, in turns.
-    backend.adopt(1, 2);
+    let blocks = vec![0];
+    let adoption =
+        Adoption { from: 1, from_blocks: blocks.clone(), to: 2, to_blocks: blocks, tokens: u32::try_from(LENGTH).unwrap() };
+    backend.adopt(&adoption).unwrap();
     let mut second = Sequence::new(2, &prompt(1, LENGTH));
     second.tokens.push(said[0]);
     second.computed = LENGTH;

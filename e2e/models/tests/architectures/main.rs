@@ -14,4 +14,5 @@ mod equal;
 mod preempted;
 mod recovered;
 mod refused;
+mod reused;
 mod served;

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use sojourn_contract::journey::{Kind, Parent};
 use sojourn_engine::backend::mistralrs::MistralRs;
-use sojourn_engine::backend::{Backend, Caps, Logits, SequenceId, StepError, Work};
+use sojourn_engine::backend::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Work};
 use sojourn_engine::clock::Clock;
+use sojourn_engine::metrics::scheduler::SchedulerMetrics;
+use sojourn_engine::metrics::steps::Steps;
 use sojourn_engine::recorder::{Recorder, RequestContext, Sink};
 use sojourn_engine::scheduler::Scheduler;
 use sojourn_engine::scheduler::request::{Request, SamplingParams, Update};
@@ -42,8 +44,12 @@ impl Backend for Counting {
         self.backend.step(work)
     }
 
-    fn adopt(&mut self, from: SequenceId, to: SequenceId) {
-        self.backend.adopt(from, to);
+    fn adopt(&mut self, adoption: &Adoption) -> Result<(), StepError> {
+        self.backend.adopt(adoption)
+    }
+
+    fn recover(&mut self) -> Result<(), StepError> {
+        self.backend.recover()
     }
 
     fn release(&mut self, sequence: SequenceId) {
@@ -73,15 +79,18 @@ fn request(index: usize, clock: Clock, sink: &Arc<Journeys>) -> (Request, Arc<Re
     let recorder = Recorder::begin(journey, RequestContext::new(None), sink.clone());
     recorder.api(clock.now(), ApiEvent::Arrived);
     let request = Request {
-        prompt: prompt(index, PROMPT).into(),
-        sequences: 1,
+        request_id: index.to_string().into(),
+        prompts: vec![prompt(index, PROMPT).into()],
+        n: 1,
         max_tokens: COUNT as u32,
         min_tokens: 0,
         sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
         stop_token_ids: Vec::new(),
         stop_matchers: Vec::new(),
         priority: 0,
+        constraint: None,
         recorder: Some(recorder.clone()),
+        timer: None,
     };
     (request, recorder)
 }
@@ -97,9 +106,17 @@ fn what_is_taken_is_computed_again_and_told() {
     let path = model("preempted", Architecture::Llama);
     let fed = Arc::<AtomicUsize>::default();
     let backend = Box::new(Counting { backend: open(&path, BLOCKS), fed: fed.clone() });
-    let limits = Limits { max_num_seqs: 4, max_num_batched_tokens: 128, max_queue_size: REQUESTS, policy: Policy::Fcfs };
+    let limits = Limits {
+        max_num_seqs: 4,
+        max_num_batched_tokens: 128,
+        max_queue_size: REQUESTS,
+        policy: Policy::Fcfs,
+        queue_timeout: None,
+        prefix_caching: false,
+    };
+    let steps = Steps::new(SchedulerMetrics::default(), None, false);
     let clock = Clock::start();
-    let scheduler = Scheduler::start(limits, backend, clock, |error: String| panic!("{error}")).unwrap();
+    let scheduler = Scheduler::start(limits, backend, clock, SOON, steps, |error: String| panic!("{error}")).unwrap();
     let (sender, journeys) = mpsc::channel();
     let sink = Arc::new(Journeys(Mutex::new(sender)));
     let mut outputs: Vec<_> = (0..REQUESTS)
