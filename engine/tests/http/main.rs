@@ -16,6 +16,7 @@ mod journeys;
 mod logs;
 mod metrics;
 mod probes;
+mod process;
 mod receivers_in_trouble;
 mod rejections;
 mod traces;
