@@ -46,10 +46,16 @@ impl Client {
     }
 
     pub(super) async fn send(&mut self, spans: Vec<SpanData>) -> Answer {
+        // One before may have been given up half way.
+        drop(self.take());
         let (exported, _) = self.diagnostics.during(self.exporter.export(spans)).await;
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Without an answer nothing was sent.
-        answer.unwrap_or_else(|| Err(Failure::network(&exported.err().map_or_else(String::new, |error| error.to_string()))))
+        self.take()
+            .unwrap_or_else(|| Err(Failure::network(&exported.err().map_or_else(String::new, |error| error.to_string()))))
+    }
+
+    fn take(&self) -> Option<Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
