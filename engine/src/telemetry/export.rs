@@ -15,13 +15,14 @@ mod deliver;
 mod pack;
 mod parcel;
 mod queue;
+mod size;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_sdk::Resource;
 use sojourn_contract::journey::{Detail, Kind};
 use sojourn_journey::record::Journey;
 use sojourn_journey::startup::Startup;
@@ -79,7 +80,7 @@ impl Exporter {
                 let runtime = runtime()?;
                 let client = {
                     let _inside = runtime.enter();
-                    Client::new(receiver)
+                    Client::new(receiver, &resource)
                 };
                 let client = match client {
                     Ok(client) => client,
@@ -89,7 +90,7 @@ impl Exporter {
                         return Err(error);
                     }
                 };
-                let packer = Arc::new(Packer { resource, limits: settings.limits, detail });
+                let packer = Arc::new(Packer::new(&resource, settings.limits, detail));
                 let to = deliver::To { client, name: receiver.name(), timeout: receiver.timeout };
                 let delivery = Delivery::new(to, queue.clone(), packer, counts.clone(), asked_to_stop);
                 spawn(runtime, delivery.run(), finished)?;

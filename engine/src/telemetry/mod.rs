@@ -1,6 +1,6 @@
 //! Traces on their way out: who a request belongs to ([`propagation`], [`context`]), what its journey becomes ([`spans`]), who
 //! we are ([`resource`]), and the queue and thread that send it ([`export`], [`otlp`]), as the `OTEL_*` variables ask for
-//! ([`settings`], [`destination`]). No provider and no processor of an SDK: opentelemetry is the wire format here, nothing
+//! ([`settings`], [`destination`]). No provider and no processor of an SDK: opentelemetry's exporter is the wire here, nothing
 //! more.
 
 mod b3;

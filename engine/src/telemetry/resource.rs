@@ -1,7 +1,8 @@
-//! The resource of every span: who emitted it. Pure: the environment is an argument.
+//! The resource of every span: who emitted it. Pure: the environment is an argument. (opentelemetry's own detector does not
+//! decode percent-encoded values, as the specification asks.)
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
 use sojourn_contract::attribute;
 use sojourn_contract::env::{OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME};
 
@@ -12,7 +13,8 @@ pub const DEFAULT_SERVICE_NAME: &str = "sojourn-engine";
 
 /// The resource of exported spans.
 pub fn resource(attributes: Vec<(String, String)>) -> Resource {
-    Resource { attributes: attributes.into_iter().map(text_attribute).collect(), ..Resource::default() }
+    let attributes = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value));
+    Resource::builder_empty().with_attributes(attributes).build()
 }
 
 /// Reads the resource's attributes from `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which win over the defaults in this
@@ -51,11 +53,6 @@ fn parse(text: &str, env: &Environment<'_>) -> Vec<(String, String)> {
     text.split(',').filter(|text| !text.trim().is_empty()).filter_map(pair).collect()
 }
 
-fn text_attribute((key, value): (String, String)) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value)) });
-    KeyValue { key, value, ..KeyValue::default() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,11 +60,8 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
         let lookup = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         let environment = Environment::new(&lookup);
-        let text = |attribute: KeyValue| match attribute.value.unwrap().value.unwrap() {
-            any_value::Value::StringValue(value) => (attribute.key, value),
-            other => panic!("{other:?}"),
-        };
-        let read = resource(attributes(&environment)).attributes.into_iter().map(text).collect();
+        let read = resource(attributes(&environment));
+        let read = read.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         (read, environment.into_warnings())
     }
 

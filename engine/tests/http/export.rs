@@ -59,7 +59,7 @@ pub fn exporter(address: SocketAddr, protocol: Protocol) -> Arc<Exporter> {
     exporter_with(address, protocol, &[])
 }
 
-fn name(protocol: Protocol) -> &'static str {
+pub fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Grpc => "grpc",
         Protocol::Http => "http/protobuf",

@@ -18,6 +18,7 @@ mod journeys;
 mod logs;
 mod metrics;
 mod probes;
+mod process;
 mod receivers_in_trouble;
 mod rejections;
 mod tokenize;

@@ -83,7 +83,7 @@ impl<T: Transport> Delivery<T> {
             }
             let mut stop = self.stop.clone();
             let answer = tokio::select! {
-                answer = timeout(self.to.timeout, self.to.client.send(request.body.clone())) => answer,
+                answer = timeout(self.to.timeout, self.to.client.send(request.spans.clone())) => answer,
                 () = end(&mut stop) => return self.counts.dropped(DropReason::Shutdown, request.tally),
             };
             let late = |_| Err(Failure::network(&format!("no answer within {:?}", self.to.timeout)));

@@ -1,31 +1,29 @@
-//! Whole journeys, packed into encoded OTLP requests of bounded size.
+//! Whole journeys, packed into OTLP requests of bounded size.
 
-use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
-use prost::Message;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SpanData;
 use sojourn_contract::journey::Detail;
 
 use super::counts::Tally;
 use super::parcel::Parcel;
+use super::size;
 use crate::telemetry::limits::Limits;
-use crate::telemetry::spans::{Scope, convert};
+use crate::telemetry::spans::convert;
 
 /// Bytes of one request: gRPC servers take 4 MiB where nobody set another limit.
 pub const MAX_REQUEST: usize = 4 << 20;
 /// Room for what stands around the spans besides the resource: scopes, tags and lengths.
 const FRAME: usize = 4 << 10;
-/// Bytes around each span: its tag and its length.
-const SPAN_FRAME: usize = 6;
 
 /// One request, ready to be sent any number of times.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Request {
     /// What is in it.
     pub tally: Tally,
-    /// The encoded `ExportTraceServiceRequest`.
-    pub body: Bytes,
+    /// Its spans, of whole journeys.
+    pub spans: Vec<SpanData>,
+    /// Bytes that they take when they are encoded, or a few more.
+    bytes: usize,
 }
 
 /// What became of some parcels.
@@ -39,70 +37,47 @@ pub enum Packed {
 
 /// Turns parcels into requests.
 pub struct Packer {
-    /// Who sends them.
-    pub resource: Resource,
-    /// What a span may hold.
-    pub limits: Limits,
+    /// Bytes that spans may take.
+    room: usize,
+    limits: Limits,
     /// Which spans a journey becomes.
     pub detail: Detail,
 }
 
-/// A request in the making.
-#[derive(Default)]
-struct Load {
-    tally: Tally,
-    scopes: Vec<(Scope, Vec<Span>)>,
-    bytes: usize,
-}
-
-impl Load {
-    fn add(&mut self, other: Load) {
-        self.tally += other.tally;
-        self.bytes += other.bytes;
-        for (scope, spans) in other.scopes {
-            spans.into_iter().for_each(|span| self.put(&scope, span));
-        }
-    }
-
-    fn put(&mut self, scope: &Scope, span: Span) {
-        match self.scopes.iter_mut().find(|(known, _)| known == scope) {
-            Some((_, spans)) => spans.push(span),
-            None => self.scopes.push((scope.clone(), vec![span])),
-        }
-    }
-}
-
 impl Packer {
+    /// For spans of a resource within limits.
+    pub fn new(resource: &Resource, limits: Limits, detail: Detail) -> Self {
+        Self { room: MAX_REQUEST.saturating_sub(FRAME + size::resource(resource)), limits, detail }
+    }
+
     /// Requests one by one, each made when it is asked for, so that one is in memory and not all.
     pub fn pack(&self, parcels: Vec<Parcel>) -> impl Iterator<Item = Packed> {
-        let room = MAX_REQUEST.saturating_sub(FRAME + self.resource.encoded_len());
-        let mut loads = parcels.into_iter().map(|parcel| self.load(parcel)).peekable();
+        let mut requests = parcels.into_iter().map(|parcel| self.request(parcel)).peekable();
         std::iter::from_fn(move || {
-            let mut request = loads.next()?;
-            if request.bytes > room {
+            let mut request = requests.next()?;
+            if request.bytes > self.room {
                 return Some(Packed::TooLarge(request.tally));
             }
-            while let Some(next) = loads.next_if(|next| request.bytes + next.bytes <= room) {
+            while let Some(next) = requests.next_if(|next| request.bytes + next.bytes <= self.room) {
                 request.add(next);
             }
-            Some(Packed::Request(self.request(request)))
+            Some(Packed::Request(request))
         })
     }
 
-    fn load(&self, parcel: Parcel) -> Load {
-        let mut load = Load { tally: parcel.tally(self.detail), ..Load::default() };
-        for span in parcel.describe(self.detail) {
-            let (scope, span) = (Scope::of(&span), convert(span, &self.limits));
-            load.bytes += span.encoded_len() + SPAN_FRAME;
-            load.put(&scope, span);
-        }
-        load
+    /// One parcel alone.
+    fn request(&self, parcel: Parcel) -> Request {
+        let tally = parcel.tally(self.detail);
+        let convert = |span| convert(span, &self.limits);
+        let spans: Vec<SpanData> = parcel.describe(self.detail).into_iter().map(convert).collect();
+        Request { tally, bytes: spans.iter().map(size::span).sum(), spans }
     }
+}
 
-    fn request(&self, load: Load) -> Request {
-        let scope_spans = load.scopes.into_iter().map(|(scope, spans)| scope.message(spans)).collect();
-        let resource_spans = ResourceSpans { resource: Some(self.resource.clone()), scope_spans, ..ResourceSpans::default() };
-        let message = ExportTraceServiceRequest { resource_spans: vec![resource_spans] };
-        Request { tally: load.tally, body: message.encode_to_vec().into() }
+impl Request {
+    fn add(&mut self, other: Self) {
+        self.tally += other.tally;
+        self.bytes += other.bytes;
+        self.spans.extend(other.spans);
     }
 }

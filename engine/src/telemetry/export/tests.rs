@@ -1,12 +1,5 @@
 //! Journeys on their way out, with a receiver that takes, refuses, or does not answer.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message;
 use sojourn_contract::journey::Parent;
 use sojourn_journey::record::{ApiEvent, ApiRecord, Stamp};
 use sojourn_journey::trace::Attributes;
@@ -14,82 +7,9 @@ use sojourn_journey::trace::Attributes;
 use super::counts::{DropReason, Tally};
 use super::*;
 use crate::telemetry::limits::Limits;
-use crate::telemetry::otlp::{Accepted, Failure, Transport};
+use crate::telemetry::resource::resource;
 use crate::telemetry::settings::Batching;
-
-/// What a receiver does with one request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Reply {
-    /// Takes it.
-    Take,
-    /// Does not take it, perhaps later.
-    Later,
-    /// Takes it, and the answer is lost.
-    Lost,
-    /// Never takes it.
-    Never,
-    /// Takes all but so many spans.
-    AllBut(u64),
-    /// Does not answer.
-    Hang,
-}
-
-/// A receiver under a test's control: it replies as told, then takes everything.
-#[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Seen>>);
-
-#[derive(Default)]
-struct Seen {
-    replies: VecDeque<Reply>,
-    attempts: Vec<Bytes>,
-    taken: Vec<Vec<Span>>,
-}
-
-impl Transport for Receiver {
-    async fn send(&self, body: Bytes) -> Result<Accepted, Failure> {
-        let reply = {
-            let mut seen = self.0.lock().unwrap();
-            seen.attempts.push(body.clone());
-            seen.replies.pop_front().unwrap_or(Reply::Take)
-        };
-        let take = |without: u64| {
-            let spans = decode(&body).into_iter().skip(without as usize).collect();
-            self.0.lock().unwrap().taken.push(spans);
-            Ok(Accepted { rejected_spans: without, message: String::new() })
-        };
-        let transient = Err(Failure::Transient { error: "refused".to_owned(), after: None });
-        match reply {
-            Reply::Take => take(0),
-            Reply::AllBut(spans) => take(spans),
-            Reply::Later => transient,
-            Reply::Lost => take(0).and(transient),
-            Reply::Never => Err(Failure::Permanent { error: "refused for good".to_owned() }),
-            Reply::Hang => std::future::pending().await,
-        }
-    }
-}
-
-impl Receiver {
-    fn replying(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let receiver = Self::default();
-        receiver.0.lock().unwrap().replies.extend(replies);
-        receiver
-    }
-
-    fn attempts(&self) -> Vec<Bytes> {
-        self.0.lock().unwrap().attempts.clone()
-    }
-
-    fn taken(&self) -> Vec<Vec<Span>> {
-        self.0.lock().unwrap().taken.clone()
-    }
-}
-
-fn decode(body: &[u8]) -> Vec<Span> {
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    scopes.flat_map(|scope| scope.spans).collect()
-}
+use receiver::{Receiver, Reply};
 
 fn batching() -> Batching {
     let (millisecond, batching) = (Duration::from_millis(1), Batching::default());
@@ -97,7 +17,11 @@ fn batching() -> Batching {
 }
 
 fn packer() -> Packer {
-    Packer { resource: Resource::default(), limits: Limits::default(), detail: Detail::Journey }
+    packer_with(Limits::default())
+}
+
+fn packer_with(limits: Limits) -> Packer {
+    Packer::new(&resource(Vec::new()), limits, Detail::Journey)
 }
 
 /// Runs a delivery to `receiver` until it ends, while `body` uses the exporter.
@@ -308,61 +232,7 @@ fn a_sampler_decides_about_requests_alone() {
     });
 }
 
-/// What console output does to two journeys.
-fn printed(out: &mut impl std::io::Write) -> Counts {
-    let (queue, counts) = (Queue::new(batching()), Counts::default());
-    for _ in 0..2 {
-        queue.push(Parcel::Journey(Box::new(journey(Kind::Request, 1))));
-    }
-    queue.close();
-    block_on(console::print(&queue, Detail::Journey, &counts, out));
-    counts
-}
-
-#[test]
-fn the_console_draws_every_journey() {
-    let mut out = Vec::new();
-    assert_eq!(printed(&mut out).exported_in_all(), tally(2, 2));
-    assert_eq!(String::from_utf8(out).unwrap().matches("trace ").count(), 2);
-}
-
-#[test]
-fn what_a_closed_output_does_not_take_is_counted() {
-    let mut nobody: &mut [u8] = &mut [];
-    assert_eq!(printed(&mut nobody).dropped_for(DropReason::Refused), tally(2, 2));
-}
-
-/// Counts warnings.
-struct Warnings(Arc<AtomicUsize>);
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        if *event.metadata().level() == tracing::Level::WARN {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-#[test]
-fn trouble_is_told_once_a_minute_and_what_the_end_leaves_is_told_once() {
-    use tracing_subscriber::layer::SubscriberExt;
-    let told = Arc::new(AtomicUsize::new(0));
-    let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(Warnings(told.clone())));
-    block_on(async {
-        let receiver = Receiver::replying([[Reply::Later; 4], [Reply::Never; 4]].concat().into_iter().chain([Reply::Hang]));
-        let (told, also) = (told.clone(), receiver.clone());
-        exporting(Batching { batch: 1, ..batching() }, &receiver, |exporter| async move {
-            put(&exporter, 8);
-            while also.attempts().len() < 9 {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(told.load(Ordering::SeqCst), 1);
-            exporter.shutdown(Duration::from_millis(1)).await;
-        })
-        .await;
-    });
-    assert_eq!(told.load(Ordering::SeqCst), 2);
-}
-
 mod accounting;
 mod bounds;
+mod receiver;
+mod said;

@@ -41,8 +41,12 @@ impl Accepted {
     /// Reads the body of a successful answer; what is no such body is a plain success.
     pub fn decode(body: &[u8]) -> Self {
         let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|response| response.partial_success);
-        let Some(partial) = partial else { return Self::default() };
-        Self { rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0), message: words(&partial.error_message) }
+        partial.map(|partial| Self::partly(partial.rejected_spans, &partial.error_message)).unwrap_or_default()
+    }
+
+    /// What a partial success says; without one both are empty.
+    pub fn partly(rejected_spans: i64, message: &str) -> Self {
+        Self { rejected_spans: u64::try_from(rejected_spans).unwrap_or(0), message: words(message) }
     }
 }
 

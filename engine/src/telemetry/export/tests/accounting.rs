@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use opentelemetry_proto::tonic::trace::v1::Span;
 use proptest::prelude::*;
 
+use super::receiver::decode;
 use super::*;
 
 fn replies() -> impl Strategy<Value = Vec<Reply>> {

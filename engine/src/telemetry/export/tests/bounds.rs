@@ -1,5 +1,6 @@
 //! What is bounded: the queue, in journeys and in bytes, and a request.
 
+use super::receiver::{decode, encode};
 use super::*;
 
 #[test]
@@ -53,13 +54,14 @@ fn a_start_and_a_canary_go_first_and_journeys_make_room_for_them() {
 fn a_request_holds_whole_journeys_and_stays_below_4_mib() {
     let parcels = [10_000, 10_000, 100_000, 1, 40_000, 40_000, 40_000];
     let parcels = parcels.map(|events| Parcel::Journey(Box::new(journey(Kind::Request, events))));
-    let (packer, mut journeys) =
-        (Packer { limits: Limits { events: usize::MAX, ..Limits::default() }, ..packer() }, Vec::new());
+    let packer = packer_with(Limits { events: usize::MAX, ..Limits::default() });
+    let mut journeys = Vec::new();
     for packed in packer.pack(parcels.into_iter().collect()) {
         match packed {
             pack::Packed::Request(request) => {
-                assert!(request.body.len() < 4 << 20, "{}", request.body.len());
-                assert_eq!(decode(&request.body).len() as u64, request.tally.spans);
+                let body = encode(request.spans);
+                assert!(body.len() < 4 << 20, "{}", body.len());
+                assert_eq!(decode(&body).len() as u64, request.tally.spans);
                 journeys.push(request.tally.journeys);
             }
             pack::Packed::TooLarge(tally) => {
