@@ -138,7 +138,7 @@ pub fn render(machine: &Machine, command: &str, sections: &[Section]) -> String 
 
 fn write_page(page: &mut String, machine: &Machine, command: &str, sections: &[Section]) -> std::fmt::Result {
     writeln!(page, "# Benchmarks\n")?;
-    writeln!(page, "Written by `{command}`; do not edit. `make bench` measures again and writes this page anew.\n")?;
+    writeln!(page, "Written by `{command}`; do not edit: `make bench` measures all of it again and writes this page anew.\n")?;
     writeln!(
         page,
         "A figure is the median of its rounds, with the least and the most in parentheses. What is compared ran in turns\n\

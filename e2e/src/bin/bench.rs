@@ -49,8 +49,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let plan = if arguments.quick { full.quick() } else { full };
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
     let sections = measure(&plan, parts).await?;
-    let command = if arguments.quick { "make bench BENCH=--quick" } else { "make bench" };
-    let page = report::render(&machine, command, &sections);
+    let page = report::render(&machine, &command(), &sections);
     if arguments.quick || !arguments.only.is_empty() {
         print!("{page}");
     } else {
@@ -62,4 +61,10 @@ async fn run(arguments: Arguments) -> Result<()> {
         say(&format!("missed: {}", verdict.target));
     }
     Ok(())
+}
+
+/// The command that a person gives to measure the same again.
+fn command() -> String {
+    let flags: Vec<String> = std::env::args().skip(1).collect();
+    if flags.is_empty() { "make bench".to_owned() } else { format!("make bench BENCH=\"{}\"", flags.join(" ")) }
 }
