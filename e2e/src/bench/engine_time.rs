@@ -159,7 +159,7 @@ fn section(plan: &Plan, turns: &Turns) -> Section {
              its {TOKENS} steps included. Requests arrive by a Poisson process of {} a second for {} s, whether or not earlier\n\
              ones were answered. Engine: `journey.duration_seconds`, from the first byte read to the last byte given to the\n\
              kernel. Client: from the moment that a request was due. Memory: {} streams active at once, above the idle engine.\n\
-             {} rounds; {refused} requests were refused (429).",
+             Rounds: {}; {refused} requests were refused (429).",
             plan.open_rate, plan.open_seconds, plan.active, plan.rounds
         ),
         tables: vec![table, parts],

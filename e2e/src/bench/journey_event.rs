@@ -36,7 +36,7 @@ fn section(measured: &Measured) -> Section {
         how: format!(
             "The scheduler's real state machine steps 8 requests of one token with a recorder and without; the difference,\n\
              shared out among SCHEDULED, FIRST_TOKEN and FINISHED, is what recording an event costs: the record, the push,\n\
-             the vector's growth, and the one hand-over when a sequence ends. {} rounds (`engine/benches/journey_event.rs`).",
+             the vector's growth, and the one hand-over when a sequence ends. Rounds: {} (`engine/benches/journey_event.rs`).",
             measured.event_nanos.len()
         ),
         tables: vec![table],

@@ -169,7 +169,7 @@ fn how(plan: &Plan) -> String {
     format!(
         "Every client streams one greedy completion of {} tokens, end-of-sequence ignored, from a prompt of 12 to 40 words that\n\
          no cache has seen; all begin at once. First token: the median over the clients of a round. Worst gap: between two\n\
-         pieces of text of any stream. {} rounds. Sojourn runs with tracing on (`Phases`) and exports.\n\n\
+         pieces of text of any stream. Rounds: {}. Sojourn runs with tracing on (`Phases`) and exports.\n\n\
          *mistral.rs 0.8.1* is the newest that its registry serves; its scheduler has since been reworked upstream. It is its\n\
          own engine with its own server's defaults behind a small HTTP front (`engine/benches/mistralrs_server.rs`), with the\n\
          same weights and the same F32 activations; its stream says no usage, so its tokens are pieces of text. *llama.cpp* is\n\

@@ -121,7 +121,7 @@ fn section(plan: &Plan, turns: &Turns) -> Section {
     Section {
         title: "What tracing costs, with the model",
         how: format!(
-            "Streams of {} tokens from prompts of 12 to 40 words; every journey goes to an OTLP receiver over gRPC. {} rounds.\n\
+            "Streams of {} tokens from prompts of 12 to 40 words; every journey goes to an OTLP receiver over gRPC. Rounds: {}.\n\
              CPU time is the engine's whole process, export included; memory is the most that it held above what it held\n\
              before, for each client (KV cache, for the most part).",
             plan.tokens, plan.rounds
