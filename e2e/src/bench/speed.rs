@@ -10,7 +10,7 @@ use super::client::{Burst, closed_loop};
 use super::prompts::Prompts;
 use super::report::{Bound, Section, Table, Unit, Verdict};
 use super::subject::{Subject, Tracing};
-use super::{Plan, llama_cpp, programs, say};
+use super::{Part, Plan, llama_cpp, programs, say};
 use crate::local::Local;
 use crate::statistics::{Spread, percentile};
 
@@ -162,7 +162,7 @@ fn section(plan: &Plan, turns: &Turns, notes: Vec<String>) -> Section {
         unit: Unit::Plain(""),
         limit: "The table says how both grow with the clients.".into(),
     };
-    Section { title: "Speed, beside others", how: how(plan), tables: vec![table], verdicts: vec![gap, own_engine], notes }
+    Section { title: Part::Speed.title(), how: how(plan), tables: vec![table], verdicts: vec![gap, own_engine], notes }
 }
 
 fn how(plan: &Plan) -> String {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use sojourn_e2e::bench::machine::Machine;
 use sojourn_e2e::bench::speed::Server;
@@ -48,7 +48,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let full = Plan { without: arguments.without, ..Plan::full(model, cache) };
     let plan = if arguments.quick { full.quick() } else { full };
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
-    let sections = measure(&plan, parts).await?;
+    let sections = measure(&plan, parts).await;
     let page = report::render(&machine, &command(), &sections);
     if arguments.quick || !arguments.only.is_empty() {
         print!("{page}");
@@ -60,6 +60,8 @@ async fn run(arguments: Arguments) -> Result<()> {
     for verdict in missed {
         say(&format!("missed: {}", verdict.target));
     }
+    let failed: Vec<&str> = sections.iter().filter(|section| section.tables.is_empty()).map(|section| section.title).collect();
+    ensure!(failed.is_empty(), "not measured because of errors: {}", failed.join("; "));
     Ok(())
 }
 
