@@ -71,7 +71,7 @@ async fn engine(model: &std::path::Path) -> anyhow::Result<Arc<MistralRs>> {
 async fn complete(State(engine): State<Arc<MistralRs>>, Json(body): Json<Value>) -> Response {
     match ask(&engine, &body).await {
         Ok(answers) => {
-            let events = futures::stream::unfold(answers, |mut answers| async {
+            let events = futures::stream::unfold(answers, |mut answers| async move {
                 let answer = answers.recv().await?;
                 Some((Ok::<_, Infallible>(event(answer)), answers))
             });
@@ -102,7 +102,8 @@ async fn ask(engine: &MistralRs, body: &Value) -> anyhow::Result<Receiver<Answer
         model_id: None,
         truncate_sequence: false,
     };
-    engine.get_sender(None)?.send(Request::Normal(Box::new(request))).await?;
+    let sent = engine.get_sender(None)?.send(Request::Normal(Box::new(request))).await;
+    anyhow::ensure!(sent.is_ok(), "the engine has ended");
     Ok(answers)
 }
 

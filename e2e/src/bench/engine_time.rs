@@ -14,7 +14,7 @@ use super::open_loop::{Answers, open_loop};
 use super::prompts::Prompts;
 use super::report::{Bound, Section, Table, Unit, Verdict};
 use super::subject::{Subject, Tracing};
-use super::{Plan, say};
+use super::{Part, Plan, say};
 use crate::metrics::Page;
 use crate::statistics::{Spread, percentile};
 use crate::wait::{self, Look};
@@ -153,13 +153,13 @@ fn section(plan: &Plan, turns: &Turns) -> Section {
         limit: "The table of parts says where the time goes; clients and receiver take their part of the same cores.".into(),
     };
     Section {
-        title: "The engine's own time",
+        title: Part::EngineTime.title(),
         how: format!(
             "Completions of {TOKENS} tokens by `{MODEL}`, which takes no time of its own: every microsecond is the engine's,\n\
              its {TOKENS} steps included. Requests arrive by a Poisson process of {} a second for {} s, whether or not earlier\n\
              ones were answered. Engine: `journey.duration_seconds`, from the first byte read to the last byte given to the\n\
              kernel. Client: from the moment that a request was due. Memory: {} streams active at once, above the idle engine.\n\
-             {} rounds; {refused} requests were refused (429).",
+             Rounds: {}; {refused} requests were refused (429).",
             plan.open_rate, plan.open_seconds, plan.active, plan.rounds
         ),
         tables: vec![table, parts],

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::prompts::Prompts;
 use super::report::{Bound, Section, Table, Unit, Verdict};
 use super::subject::{Subject, Tracing};
-use super::{Plan, say};
+use super::{Part, Plan, say};
 use crate::chat::{Caller, Chat, Question};
 use crate::statistics::Spread;
 use crate::wait::{self, Look};
@@ -65,7 +65,7 @@ pub async fn measure(plan: &Plan) -> Result<Section> {
         });
     }
     Ok(Section {
-        title: "Bytes of a kept journey",
+        title: Part::ExportSize.title(),
         how: format!(
             "Streamed chat answers of 20 to 200 tokens by the scripted model, half of them within a caller's trace, from an\n\
              engine with the resource attributes that the operator gives. What the engine sent was put together as the\n\

@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 use super::programs::compile;
 use super::report::{Bound, Section, Table, Unit, Verdict};
-use super::say;
+use super::{Part, say};
 use crate::statistics::Spread;
 
 /// What that program prints.
@@ -32,11 +32,11 @@ fn section(measured: &Measured) -> Section {
     table.rows.push(vec!["an event, tracing on".into(), Unit::Plain("").spread(event)]);
     table.rows.push(vec!["the test that is left, tracing off".into(), Unit::Plain("").spread(disabled)]);
     Section {
-        title: "One event on the step path",
+        title: Part::JourneyEvent.title(),
         how: format!(
             "The scheduler's real state machine steps 8 requests of one token with a recorder and without; the difference,\n\
              shared out among SCHEDULED, FIRST_TOKEN and FINISHED, is what recording an event costs: the record, the push,\n\
-             the vector's growth, and the one hand-over when a sequence ends. {} rounds (`engine/benches/journey_event.rs`).",
+             the vector's growth, and the one hand-over when a sequence ends. Rounds: {} (`engine/benches/journey_event.rs`).",
             measured.event_nanos.len()
         ),
         tables: vec![table],

@@ -42,6 +42,19 @@ pub enum Part {
     Speed,
 }
 
+impl Part {
+    /// Heading of its section.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::TracingCost => "What tracing costs, with the model",
+            Self::EngineTime => "The engine's own time",
+            Self::JourneyEvent => "One event on the step path",
+            Self::ExportSize => "Bytes of a kept journey",
+            Self::Speed => "Speed, beside others",
+        }
+    }
+}
+
 /// How much is measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -94,19 +107,28 @@ impl Plan {
     }
 }
 
-/// Measures these parts, in order.
-pub async fn measure(plan: &Plan, parts: &[Part]) -> Result<Vec<Section>> {
+/// Measures these parts, in order. One that fails has a section without tables, and the others are measured all the same: a run
+/// takes too long to be lost.
+pub async fn measure(plan: &Plan, parts: &[Part]) -> Vec<Section> {
     let mut sections = Vec::new();
     for part in parts {
-        sections.push(match part {
-            Part::TracingCost => tracing_cost::measure(plan).await?,
-            Part::EngineTime => engine_time::measure(plan).await?,
-            Part::JourneyEvent => journey_event::measure().await?,
-            Part::ExportSize => export_size::measure(plan).await?,
-            Part::Speed => speed::measure(plan).await?,
-        });
+        sections.push(measure_part(plan, *part).await.unwrap_or_else(|error| {
+            say(&format!("{part:?} could not be measured: {error:#}"));
+            let how = "An error ended this part of the run; there are no numbers.".to_owned();
+            Section { title: part.title(), how, ..Section::default() }
+        }));
     }
-    Ok(sections)
+    sections
+}
+
+async fn measure_part(plan: &Plan, part: Part) -> Result<Section> {
+    match part {
+        Part::TracingCost => tracing_cost::measure(plan).await,
+        Part::EngineTime => engine_time::measure(plan).await,
+        Part::JourneyEvent => journey_event::measure().await,
+        Part::ExportSize => export_size::measure(plan).await,
+        Part::Speed => speed::measure(plan).await,
+    }
 }
 
 /// Tells a person what is being done.

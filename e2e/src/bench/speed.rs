@@ -10,7 +10,7 @@ use super::client::{Burst, closed_loop};
 use super::prompts::Prompts;
 use super::report::{Bound, Section, Table, Unit, Verdict};
 use super::subject::{Subject, Tracing};
-use super::{Plan, llama_cpp, programs, say};
+use super::{Part, Plan, llama_cpp, programs, say};
 use crate::local::Local;
 use crate::statistics::{Spread, percentile};
 
@@ -162,14 +162,14 @@ fn section(plan: &Plan, turns: &Turns, notes: Vec<String>) -> Section {
         unit: Unit::Plain(""),
         limit: "The table says how both grow with the clients.".into(),
     };
-    Section { title: "Speed, beside others", how: how(plan), tables: vec![table], verdicts: vec![gap, own_engine], notes }
+    Section { title: Part::Speed.title(), how: how(plan), tables: vec![table], verdicts: vec![gap, own_engine], notes }
 }
 
 fn how(plan: &Plan) -> String {
     format!(
         "Every client streams one greedy completion of {} tokens, end-of-sequence ignored, from a prompt of 12 to 40 words that\n\
          no cache has seen; all begin at once. First token: the median over the clients of a round. Worst gap: between two\n\
-         pieces of text of any stream. {} rounds. Sojourn runs with tracing on (`Phases`) and exports.\n\n\
+         pieces of text of any stream. Rounds: {}. Sojourn runs with tracing on (`Phases`) and exports.\n\n\
          *mistral.rs 0.8.1* is the newest that its registry serves; its scheduler has since been reworked upstream. It is its\n\
          own engine with its own server's defaults behind a small HTTP front (`engine/benches/mistralrs_server.rs`), with the\n\
          same weights and the same F32 activations; its stream says no usage, so its tokens are pieces of text. *llama.cpp* is\n\

@@ -10,7 +10,7 @@ use super::client::closed_loop;
 use super::prompts::Prompts;
 use super::report::{Bound, Section, Table, Unit, Verdict};
 use super::subject::{Subject, Tracing};
-use super::{Plan, say};
+use super::{Part, Plan, say};
 use crate::process::resident_kib;
 use crate::statistics::Spread;
 
@@ -119,9 +119,9 @@ fn section(plan: &Plan, turns: &Turns) -> Section {
         ),
     };
     Section {
-        title: "What tracing costs, with the model",
+        title: Part::TracingCost.title(),
         how: format!(
-            "Streams of {} tokens from prompts of 12 to 40 words; every journey goes to an OTLP receiver over gRPC. {} rounds.\n\
+            "Streams of {} tokens from prompts of 12 to 40 words; every journey goes to an OTLP receiver over gRPC. Rounds: {}.\n\
              CPU time is the engine's whole process, export included; memory is the most that it held above what it held\n\
              before, for each client (KV cache, for the most part).",
             plan.tokens, plan.rounds

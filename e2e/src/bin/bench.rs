@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use sojourn_e2e::bench::machine::Machine;
 use sojourn_e2e::bench::speed::Server;
@@ -48,9 +48,8 @@ async fn run(arguments: Arguments) -> Result<()> {
     let full = Plan { without: arguments.without, ..Plan::full(model, cache) };
     let plan = if arguments.quick { full.quick() } else { full };
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
-    let sections = measure(&plan, parts).await?;
-    let command = if arguments.quick { "make bench BENCH=--quick" } else { "make bench" };
-    let page = report::render(&machine, command, &sections);
+    let sections = measure(&plan, parts).await;
+    let page = report::render(&machine, &command(), &sections);
     if arguments.quick || !arguments.only.is_empty() {
         print!("{page}");
     } else {
@@ -61,5 +60,13 @@ async fn run(arguments: Arguments) -> Result<()> {
     for verdict in missed {
         say(&format!("missed: {}", verdict.target));
     }
+    let failed: Vec<&str> = sections.iter().filter(|section| section.tables.is_empty()).map(|section| section.title).collect();
+    ensure!(failed.is_empty(), "not measured because of errors: {}", failed.join("; "));
     Ok(())
+}
+
+/// The command that a person gives to measure the same again.
+fn command() -> String {
+    let flags: Vec<String> = std::env::args().skip(1).collect();
+    if flags.is_empty() { "make bench".to_owned() } else { format!("make bench BENCH=\"{}\"", flags.join(" ")) }
 }

@@ -15,6 +15,8 @@ use crate::chat::Caller;
 pub const MODEL: &str = "soak";
 /// A whole answer that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// Time before a client that was refused asks again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A window so small that an answer soon fills it.
 const SMALL_WINDOW: u32 = 4096;
 
@@ -65,8 +67,11 @@ impl Client {
         match draw(&mut self.random, MODEL) {
             Behaviour::Whole(ask) => {
                 let status = self.whole(&ask).await?;
-                // A full queue is an answer too.
+                // A full queue is an answer too, and a reason to wait as the answer asks for.
                 self.note(status, &[200, 429], "a whole request");
+                if status == 429 {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
             }
             Behaviour::Wrong(ask) => {
                 let status = self.whole(&ask).await?;

@@ -16,7 +16,7 @@ const GROWTH_KIB: f64 = 8.0 * 1024.0;
 /// Part of the idle moments that count as warm-up: caches and pools fill.
 const WARM_UP: f64 = 1.0 / 3.0;
 /// Idle moments below which nothing can be said of memory.
-const LEAST_POINTS: usize = 6;
+const LEAST_POINTS: usize = 5;
 
 /// Memory at an idle moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -123,8 +123,13 @@ impl Findings {
         let warm_up = (self.memory.len() as f64 * WARM_UP) as usize;
         let points: Vec<(f64, f64)> = self.memory[warm_up..].iter().map(|memory| (memory.minutes, memory.kib)).collect();
         let (Some(first), Some(last), Some(slope)) = (points.first(), points.last(), slope(&points)) else {
-            return Answer { well: false, words: "memory was read too seldom to say anything".to_owned() };
+            return Answer { well: false, words: "memory was never read after the warm-up; run longer".to_owned() };
         };
+        if points.len() < LEAST_POINTS {
+            let words =
+                format!("memory was read at {} idle moments after the warm-up, which is too few; run longer", points.len());
+            return Answer { well: false, words };
+        }
         let growth = slope * (last.0 - first.0);
         let words = format!(
             "memory {:.1} MiB at the end, {:+.2} MiB ({:+.0} KiB a minute) over {} idle moments after the warm-up; at most {:.0} MiB",
@@ -134,7 +139,7 @@ impl Findings {
             points.len(),
             GROWTH_KIB / 1024.0
         );
-        Answer { well: growth <= GROWTH_KIB && points.len() >= LEAST_POINTS, words }
+        Answer { well: growth <= GROWTH_KIB, words }
     }
 }
 
