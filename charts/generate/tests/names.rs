@@ -140,7 +140,7 @@ fn every_variable_in_a_query_is_one_of_its_dashboard() {
             .iter()
             .map(|variable| variable["name"].as_str().unwrap())
             .collect();
-        for query in [all("expr", &[dashboard.clone()]), all("query", &[dashboard.clone()])].concat() {
+        for query in [all("expr", std::slice::from_ref(&dashboard)), all("query", std::slice::from_ref(&dashboard))].concat() {
             for name in query.split('$').skip(1) {
                 let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 assert!(variables.contains(&name.as_str()) || name == "__rate_interval", "${name} in {query}");
