@@ -74,7 +74,7 @@ scenarios: up ## Run the scenarios on the sandbox cluster
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
 
 .PHONY: dashboards
-dashboards: ## Hold dashboards and alerts against Grafana's schema, its TraceQL grammar, and promtool
+dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool
 	charts/generate/check/run.sh
 
 .PHONY: status

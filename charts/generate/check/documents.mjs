@@ -26,3 +26,19 @@ export function traceql(dashboard) {
   }
   return queries;
 }
+
+/** PromQL of a dashboard's panels. */
+export function promql(dashboard) {
+  return dashboard.panels.flatMap((panel) =>
+    (panel.targets ?? []).filter((target) => target.expr).map((target) => ({ place: panel.title, query: target.expr })));
+}
+
+/** Queries with Grafana's variables filled in: an unknown one is an error. */
+export function filledIn(query) {
+  const values = { namespace: "chat|search", service: ".*", slow: "10", first_token: "2.5", __rate_interval: "1m" };
+  return query.replace(/\$\{(\w+):pipe\}|\$(\w+)/g, (all, braced, bare) => {
+    const value = values[braced ?? bare];
+    if (value === undefined) throw new Error(`no value for ${all} in ${query}`);
+    return value;
+  });
+}

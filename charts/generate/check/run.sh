@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds the generated dashboards against Grafana's schema and TraceQL grammar, and tests the alerts with promtool.
+# Holds the generated dashboards against Grafana's schema and the grammars of their queries, and tests the alerts with promtool.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache="${SOJOURN_CACHE:-$HOME/.cache/sojourn}"
