@@ -32,6 +32,9 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 .PHONY: test
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
+.PHONY: test-full
+test-full: test dashboards ## Also what needs Node and Prometheus' promtool
+
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
 	@if [ -x $(BIN)/sandbox ]; then $(BIN)/sandbox down; else echo "no sandbox was ever built here"; fi
@@ -77,6 +80,10 @@ up: build model ## Bring the sandbox cluster up, with our images and the operato
 scenarios: up ## Run the scenarios on the sandbox cluster
 	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+
+.PHONY: dashboards
+dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool
+	charts/generate/check/run.sh
 
 .PHONY: status
 status: build ## Say what runs of the sandbox

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use serde::Deserialize;
+use sojourn_contract::label;
 use sojourn_operator::crd::{self, InferenceService};
 use sojourn_operator::reconcile::render::Children;
 
@@ -95,14 +96,70 @@ fn nothing_in_the_chart_touches_secrets() {
     }
 }
 
+/// Paths of what a document says, down to where it leaves the keys to the user: an empty mapping, or one of free texts.
+fn value_paths(value: &serde_json::Value, schema: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    match value.as_object().filter(|fields| !fields.is_empty() && schema.get("properties").is_some()) {
+        Some(fields) => fields.iter().for_each(|(name, value)| {
+            value_paths(value, &schema["properties"][name], &format!("{path}.{name}"), found);
+        }),
+        None => _ = found.insert(path.to_owned()),
+    }
+}
+
+/// Paths of what a schema allows, down to where it leaves the keys to the user.
+fn schema_paths(schema: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    match schema["properties"].as_object() {
+        Some(fields) => {
+            fields.iter().for_each(|(name, schema)| schema_paths(schema, &format!("{path}.{name}"), found));
+        }
+        None => _ = found.insert(path.to_owned()),
+    }
+}
+
 #[test]
-fn every_value_is_in_the_schema() {
+fn values_and_schema_have_the_same_fields() {
     let values: serde_json::Value = serde_yaml::from_str(&read("values.yaml")).unwrap();
     let schema: serde_json::Value = serde_json::from_str(&read("values.schema.json")).unwrap();
-    let known = schema["properties"].as_object().unwrap();
-    for (name, _) in values.as_object().unwrap() {
-        assert!(known.contains_key(name), "{name}");
+    let (mut written, mut allowed) = (BTreeSet::new(), BTreeSet::new());
+    value_paths(&values, &schema, "", &mut written);
+    schema_paths(&schema, "", &mut allowed);
+    assert!(written.contains(".alerts.firstToken.seconds"), "{written:?}");
+    // Helm's own, and a policy whose parts are all left to the operator.
+    allowed.retain(|path| path != ".global" && !path.starts_with(".tracing.defaultSampling."));
+    written.retain(|path| path != ".tracing.defaultSampling");
+    assert_eq!(written, allowed);
+}
+
+#[test]
+fn every_value_is_documented() {
+    let values = read("values.yaml");
+    let lines: Vec<&str> = values.lines().collect();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(": ") && !line.trim_start().starts_with('#')) {
+        assert!(
+            at > 0 && lines[at - 1].trim_start().starts_with('#')
+                || lines[at].contains("requests:")
+                || lines[at].contains("limits:")
+                || lines[at].contains("command:"),
+            "{line}"
+        );
     }
+}
+
+/// What the PodMonitor scrapes is what the operator renders.
+#[test]
+fn the_pod_monitor_selects_the_pods_and_ports_of_a_service() {
+    let monitor = read("templates/podmonitor.yaml");
+    let service = "apiVersion: sojourn.dev/v1alpha1\nkind: InferenceService\nmetadata: {name: chat, namespace: web}\nspec: {model: {uri: pvc://m/a.gguf}}\n";
+    let rendered =
+        sojourn_operator::cli::rendered(&sojourn_operator::cli::parse(service).unwrap(), &Default::default()).unwrap();
+    let name = format!("{}: {}", label::APP_NAME, label::APP_NAME_VALUE);
+    assert!(monitor.contains(&name) && rendered.contains(&name), "{name}");
+    let instance: String = label::APP_INSTANCE.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    assert!(monitor.contains(&format!("[__meta_kubernetes_pod_label_{instance}]")), "{instance}");
+    for port in ["http", "telemetry"] {
+        assert!(monitor.contains(&format!("\"{port}\"")) && rendered.contains(&format!("name: {port}\n")), "{port}");
+    }
+    assert!(monitor.contains(&format!("path: {}\n", sojourn_contract::path::METRICS)));
 }
 
 /// Every flag that the chart passes is one that the operator has.

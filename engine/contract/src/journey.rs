@@ -1,15 +1,21 @@
 //! The words of a request's journey: span names, scopes, and the closed sets that its attributes take their values from.
 
+use crate::names::{Name, names};
 use crate::words::words;
 
-/// The span of a request in the API layer: SERVER, child of the caller's W3C context or root.
-pub const LLM_REQUEST: &str = "llm_request";
-/// The span of one generated sequence in the engine's core: INTERNAL, child of [`LLM_REQUEST`].
-pub const LLM_CORE: &str = "llm_core";
-/// The trace of an engine's start: download, load, warm-up.
-pub const ENGINE_STARTUP: &str = "engine_startup";
-/// The span that the sidecar sends after each start of its collector.
-pub const SIDECAR_PROBE: &str = "sidecar_probe";
+names! {
+    /// The spans that are no phases.
+    pub const SPANS;
+
+    /// The span of a request in the API layer: SERVER, child of the caller's W3C context or root.
+    pub const LLM_REQUEST: &str = "llm_request";
+    /// The span of one generated sequence in the engine's core: INTERNAL, child of [`LLM_REQUEST`].
+    pub const LLM_CORE: &str = "llm_core";
+    /// The trace of an engine's start: download, load, warm-up.
+    pub const ENGINE_STARTUP: &str = "engine_startup";
+    /// The span that the sidecar sends after each start of its collector.
+    pub const SIDECAR_PROBE: &str = "sidecar_probe";
+}
 
 /// Names of the phase spans below [`LLM_CORE`]: parts of a sequence's time.
 pub const PHASE_SPANS: [&str; 4] =

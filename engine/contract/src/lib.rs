@@ -17,6 +17,7 @@ pub mod flag;
 pub mod journey;
 pub mod label;
 pub mod metric;
+pub mod names;
 pub mod path;
 pub mod port;
 pub mod sampling;

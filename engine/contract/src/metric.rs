@@ -1,4 +1,4 @@
-//! The engine's metrics: name, kind, help and labels of each, once. vLLM's names where endpoint pickers, KEDA and dashboards
+//! The metrics of engine and sidecar: name, kind, help and labels of each, once. vLLM's names where endpoint pickers, KEDA and dashboards
 //! read them, the GenAI conventions' for what they define, and our own for what only journeys know.
 //!
 //! Whatever a label can say is a closed set: words of [`crate::journey`], the two operations, and the one model's name.
@@ -74,6 +74,8 @@ pub mod label {
     pub const STATUS: &str = "status";
     /// The engine's version.
     pub const VERSION: &str = "version";
+    /// A destination's name in `spec.tracing.destinations`.
+    pub const DESTINATION: &str = "destination";
     /// Where a number comes from: `stated` on the command line, or `measured` at start.
     pub const SOURCE: &str = "source";
 }
@@ -83,21 +85,23 @@ use label::{
     NUM_GPU_BLOCKS, OPERATION, OUTCOME, PART, PHASE, REASON, SOURCE, STATUS, VERSION,
 };
 
-/// Defines one constant for each metric, and [`ALL`] of them. The help is the constant's documentation too.
+/// Defines one constant for each metric, and `ALL` of them. The help is the constant's documentation too.
 macro_rules! metrics {
-    ($($id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)+) => {
+    ($(#[$all:meta])* $($id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)+) => {
         $(
             #[doc = $help]
             pub const $id: Metric =
                 Metric { name: $name, kind: Kind::$kind, help: $help, labels: &[$($label),*] };
         )+
 
-        /// Every metric of the engine: all that `/metrics` may show.
+        $(#[$all])*
         pub const ALL: &[Metric] = &[$($id,)+];
     };
 }
 
 metrics! {
+    /// Every metric of the engine: all that its `/metrics` may show.
+
     NUM_REQUESTS_RUNNING = Gauge "vllm:num_requests_running" [MODEL_NAME]
         "Sequences in the running set";
     NUM_REQUESTS_WAITING = Gauge "vllm:num_requests_waiting" [MODEL_NAME]
@@ -191,6 +195,37 @@ metrics! {
         "Floating-point operations a second that utilization is held against; with --enable-mfu-metrics";
 }
 
+/// What the sidecar's supervisor says of the collector and of what the next hop acknowledged.
+pub mod sidecar {
+    use super::label::DESTINATION;
+    use super::{Kind, Metric};
+
+    metrics! {
+        /// Every metric of the sidecar: all that its `/metrics` shows.
+
+        COLLECTOR_UP = Gauge "sojourn_collector_up" []
+            "1 while the collector runs and accepts spans, 0 otherwise";
+        COLLECTOR_STARTS = Counter "sojourn_collector_starts" []
+            "Starts of the collector, changes of its configuration among them";
+        COLLECTOR_CRASHES = Counter "sojourn_collector_crashes" []
+            "Ends of the collector that nobody asked for";
+        COLLECTOR_REFUSED = Gauge "sojourn_collector_configuration_refused" []
+            "1 while the newest configuration is not in effect because the collector would not run with it, 0 otherwise";
+        COLLECTOR_MEMORY = Gauge "sojourn_collector_memory_bytes" []
+            "Resident memory of collector and supervisor, in bytes";
+        SENT_SPANS = Counter "sojourn_destination_sent_spans" [DESTINATION]
+            "Spans that the next hop acknowledged";
+        FAILED_SPANS = Counter "sojourn_destination_failed_spans" [DESTINATION]
+            "Spans that were given up: refused for good, no room in the queue, or left in it when the collector was stopped";
+        QUEUE_BYTES = Gauge "sojourn_destination_queue_bytes" [DESTINATION]
+            "What waits to be sent, in bytes";
+        QUEUE_CAPACITY_BYTES = Gauge "sojourn_destination_queue_capacity_bytes" [DESTINATION]
+            "What may wait to be sent, in bytes";
+        MISSING_KEYS = Gauge "sojourn_destination_missing_keys" [DESTINATION]
+            "Keys that the credentials Secret lacks; above 0 the destination is left out";
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -199,8 +234,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_a_query_writes_them_with_their_suffix() {
-        let names: HashSet<String> = ALL.iter().map(Metric::series).collect();
-        assert_eq!(names.len(), ALL.len());
+        let names: HashSet<String> = ALL.iter().chain(sidecar::ALL).map(Metric::series).collect();
+        assert_eq!(names.len(), ALL.len() + sidecar::ALL.len());
         assert_eq!(PROMPT_TOKENS.series(), "vllm:prompt_tokens_total");
         assert_eq!(CACHE_CONFIG.series(), "vllm:cache_config_info");
         assert_eq!(REQUEST_PART.series(), "sojourn_request_part_seconds");
@@ -208,7 +243,7 @@ mod tests {
 
     #[test]
     fn names_are_prometheus_names_without_the_suffix_of_their_kind() {
-        for metric in ALL {
+        for metric in ALL.iter().chain(sidecar::ALL) {
             let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b':';
             assert!(metric.name.bytes().all(known), "{metric:?}");
             assert!(["_total", "_info", "_bucket", "_sum", "_count"].iter().all(|suffix| !metric.name.ends_with(suffix)));

@@ -23,7 +23,7 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 pub const HEALTH: &str = "/health";
 /// Readiness of the engine.
 pub const READY: &str = "/ready";
-/// Metrics of engine and operator.
+/// Metrics of engine, sidecar and operator.
 pub const METRICS: &str = "/metrics";
 /// State of the sidecar, JSON of [`crate::sidecar::State`].
 pub const TELEMETRY: &str = "/telemetry";

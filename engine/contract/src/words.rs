@@ -2,16 +2,23 @@
 
 /// Defines an enum whose variants are the words of a closed set, with `as_str`, `ALL`, `Display`, `FromStr` and serde.
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$meta])*
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident = $word:literal,)+ }) => {
+        $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            $($(#[$vmeta])* #[serde(rename = $word)] $variant,)+
+            $($(#[doc = $vdoc])+ #[serde(rename = $word)] $variant,)+
         }
 
         impl $name {
             /// Every word of the set, in the order of the definition.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Every word with what it means, for the journey reference.
+            pub const NAMES: &'static [crate::names::Name] = &[
+                $(crate::names::Name { name: $word, meaning: concat!($($vdoc),+).trim_ascii() },)+
+            ];
+            /// What the set says.
+            pub const MEANING: &'static str = concat!($($doc),+).trim_ascii();
 
             /// The word as it is written on the wire.
             pub const fn as_str(self) -> &'static str {

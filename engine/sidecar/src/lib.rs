@@ -7,15 +7,16 @@
 //! mount ──> effective ──┐                        ┌──> process   start, SIGTERM, SIGKILL, reap
 //! observe ─> metrics ───┼──> supervise (pure) ───┼──> probe     one span after each start
 //! process ─> log ───────┘     events in, actions └──> exit
-//!            metrics, log ──> ledger ──> state ──> serve         /telemetry
+//!            metrics, log ──> ledger ──> state ──> serve         /telemetry, exposition: /metrics
 //! ```
 //!
-//! `effective`, `metrics`, `log`, `ledger`, `supervise` and `state` are pure; `run` is the one loop that joins them to the
+//! `effective`, `exposition`, `metrics`, `log`, `ledger`, `supervise` and `state` are pure; `run` is the one loop that joins them to the
 //! rest.
 
 #![warn(missing_docs)]
 
 pub mod effective;
+pub mod exposition;
 pub mod ledger;
 pub mod log;
 pub mod metrics;

@@ -1,16 +1,20 @@
-//! The supervisor's own HTTP: `/telemetry` and `/health`.
+//! The supervisor's own HTTP: `/telemetry`, `/metrics` and `/health`.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use sojourn_contract::{path, sidecar};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
+
+use crate::exposition;
 
 /// Pause before a port that cannot be opened is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -40,7 +44,15 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn router(state: watch::Receiver<sidecar::State>) -> Router {
-    Router::new().route(path::TELEMETRY, get(telemetry)).route(path::HEALTH, get(|| async { "ok" })).with_state(state)
+    Router::new()
+        .route(path::TELEMETRY, get(telemetry))
+        .route(path::METRICS, get(metrics))
+        .route(path::HEALTH, get(|| async { "ok" }))
+        .with_state(state)
+}
+
+async fn metrics(State(state): State<watch::Receiver<sidecar::State>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::text(&state.borrow()))
 }
 
 async fn telemetry(State(state): State<watch::Receiver<sidecar::State>>) -> Json<sidecar::State> {

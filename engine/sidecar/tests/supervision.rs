@@ -30,6 +30,7 @@ fn a_collector_is_started_and_its_destinations_are_reported() {
     assert_eq!((tempo.name.as_str(), tempo.queue_size, tempo.queue_capacity), ("tempo", 7, 1000));
     assert!(tempo.seconds_since_sent.is_some());
     assert!(state.collector.memory_bytes > 1 << 20);
+    assert!(pod.get("/metrics").lines().any(|line| line == r#"sojourn_destination_sent_spans_total{destination="tempo"} 3"#));
     assert_eq!(pod.get("/health"), "ok");
 }
 
