@@ -7,6 +7,7 @@ pub mod architecture;
 pub mod load;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
+pub mod paged;
 pub mod scripted;
 
 use architecture::Architecture;

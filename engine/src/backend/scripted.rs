@@ -138,7 +138,7 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
 
 /// The answer begins after the last turn mark, or at the end of a plain prompt: its length is then counted from the tokens
 /// of the text that the sequence ends with.
-fn next_token(tokens: &[u32], length: u32) -> u32 {
+pub(crate) fn next_token(tokens: &[u32], length: u32) -> u32 {
     let written = (0..=tokens.len().min(length as usize))
         .rev()
         .find(|n| tokens[tokens.len() - n..].iter().enumerate().all(|(i, id)| *id == text_token(i)))

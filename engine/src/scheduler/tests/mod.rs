@@ -1,6 +1,7 @@
 //! The state machine against the scripted backend, step by step, with time as a number.
 
 mod failure;
+mod paged;
 mod prefix;
 mod properties;
 
