@@ -45,6 +45,9 @@ const STEP_TOKENS_BATCH: usize = 2048;
 pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let began = clock.now();
     check_device(arguments.device)?;
+    if let Some(idle) = arguments.idle_gpu_memory_utilization() {
+        tracing::warn!("{idle}");
+    }
     if arguments.telemetry.enable_metrics {
         tracing::info!("metrics are always on: --{} changes nothing", flag::ENABLE_METRICS);
     }

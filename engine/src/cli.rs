@@ -185,6 +185,21 @@ pub struct ToolCalls {
     pub enable_auto_tool_choice: bool,
 }
 
+impl Serve {
+    /// Says why `--gpu-memory-utilization` does nothing, where it is given and does nothing.
+    pub fn idle_gpu_memory_utilization(&self) -> Option<String> {
+        self.capacity.gpu_memory_utilization?;
+        let (given, tokens) = (flag::GPU_MEMORY_UTILIZATION, flag::KV_CACHE_TOKENS);
+        match self.device {
+            Device::Cpu => Some(format!("--{given} does nothing on the CPU: --{tokens} says how large the KV cache is")),
+            Device::Cuda if self.capacity.kv_cache_tokens.is_some() => {
+                Some(format!("--{given} does nothing beside --{tokens}, which says how large the KV cache is"))
+            }
+            Device::Cuda => None,
+        }
+    }
+}
+
 /// How much runs and waits.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Capacity")]
@@ -201,6 +216,10 @@ pub struct Capacity {
     /// Tokens that the KV cache holds, rounded up to blocks [default: 16384, or one request of full length if that is more].
     #[arg(long = flag::KV_CACHE_TOKENS, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub kv_cache_tokens: Option<u32>,
+    /// Part of the GPU's memory that weights, passes and KV cache may use together, above 0 and up to 1; --kv-cache-tokens
+    /// counts before it [default: 0.9].
+    #[arg(long = flag::GPU_MEMORY_UTILIZATION, value_name = "PART", value_parser = part)]
+    pub gpu_memory_utilization: Option<f64>,
     /// Sequences that may wait; a request beyond them is answered 429.
     #[arg(long = flag::MAX_QUEUE_SIZE, default_value_t = 256, value_name = "COUNT")]
     pub max_queue_size: u32,
@@ -299,6 +318,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+fn part(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part: &f64| *part > 0.0 && *part <= 1.0);
+    part.ok_or_else(|| "give a part of the memory above 0 and up to 1, such as 0.9".to_owned())
+}
+
 fn flops(text: &str) -> Result<f64, String> {
     let flops = text.parse().ok().filter(|flops: &f64| flops.is_finite() && *flops > 0.0);
     flops.ok_or_else(|| "give operations a second, such as 989e12".to_owned())
@@ -347,9 +371,27 @@ mod tests {
             ("--journey-detail=All", "Phases, Journey"),
             ("--tool-call-parser=mistral", "hermes, llama3_json"),
             (r#"--override-generation-config={"temperature":3}"#, "'temperature' must be a number from 0 to 2"),
+            ("--gpu-memory-utilization=0", "above 0 and up to 1"),
+            ("--gpu-memory-utilization=1.01", "above 0 and up to 1"),
+            ("--gpu-memory-utilization=NaN", "above 0 and up to 1"),
+            ("--gpu-memory-utilization=90%", "above 0 and up to 1"),
         ] {
             let error = Cli::try_parse_from(["sojourn-engine", "serve", "m.gguf", argument]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+    #[test]
+    fn a_part_of_the_gpus_memory_is_said_to_do_nothing_where_it_does_nothing() {
+        let said = |arguments: &str| {
+            let line = format!("sojourn-engine serve m.gguf {arguments}");
+            let Command::Serve(serve) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+                panic!("not serve")
+            };
+            serve.idle_gpu_memory_utilization()
+        };
+        assert!(said("--gpu-memory-utilization=1").unwrap().contains("nothing on the CPU"));
+        assert!(said("--device=cuda --gpu-memory-utilization=0.5 --kv-cache-tokens=64").unwrap().contains("--kv-cache-tokens"));
+        assert_eq!(said("--device=cuda --gpu-memory-utilization=0.5"), None);
+        assert_eq!(said("--kv-cache-tokens=64"), None);
     }
 }

@@ -17,8 +17,10 @@ words! {
         OutOfMemory = "OutOfMemory",
         /// The CPU lacks what the binary was built for.
         UnsupportedCpu = "UnsupportedCpu",
-        /// The device cannot be used: no driver, or too old a card.
+        /// There is no such device, or no driver for it that works.
         DeviceUnavailable = "DeviceUnavailable",
+        /// The device is there, and older than what the binary was built for.
+        UnsupportedDevice = "UnsupportedDevice",
         /// The port is taken or may not be opened.
         AddressInUse = "AddressInUse",
         /// Anything else.
@@ -34,7 +36,7 @@ impl Reason {
             Self::ModelNotFound => 66,
             Self::ModelLoadFailed => 65,
             Self::OutOfMemory => 71,
-            Self::UnsupportedCpu | Self::DeviceUnavailable => 69,
+            Self::UnsupportedCpu | Self::DeviceUnavailable | Self::UnsupportedDevice => 69,
             Self::AddressInUse => 73,
             Self::Internal => 70,
         }

@@ -56,6 +56,8 @@ flags! {
     MAX_NUM_BATCHED_TOKENS = "max-num-batched-tokens",
     /// Tokens that the KV cache holds.
     KV_CACHE_TOKENS = "kv-cache-tokens",
+    /// Part of the GPU's memory that weights, passes and KV cache may use together, where the KV cache's tokens are not given.
+    GPU_MEMORY_UTILIZATION = "gpu-memory-utilization",
     /// Requests that may wait.
     MAX_QUEUE_SIZE = "max-queue-size",
     /// `fcfs` or `priority`.

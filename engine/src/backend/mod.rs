@@ -8,6 +8,7 @@ pub mod directory;
 pub mod load;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
+pub mod paged;
 pub mod scripted;
 
 use architecture::Architecture;

@@ -146,6 +146,11 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
     text.windows(words.len()).any(|window| window == words)
 }
 
+/// What a script of this length says next.
+pub(crate) fn scripted_token(tokens: &[u32], length: u32) -> u32 {
+    next_token(tokens, length as usize, text_token)
+}
+
 /// The answer begins after the last turn mark, or at the end of a plain prompt: its length is then counted from the tokens
 /// of the text that the sequence ends with.
 fn next_token(tokens: &[u32], length: usize, text: impl Fn(usize) -> u32) -> u32 {

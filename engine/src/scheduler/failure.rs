@@ -12,6 +12,12 @@ impl State {
     /// does not take the others with it.
     pub(super) fn step_failed(&mut self, now: Stamp, step: &Step, error: &StepError) {
         let alone = step.work.len() == 1;
+        // Its copies may not have been made, also those for sequences that are not in its work: preempted ones, and cancelled
+        // ones that are kept by now.
+        for adoption in &step.adoptions {
+            self.forget_kv(adoption.to);
+            self.let_go_of(adoption.to);
+        }
         for work in &step.work {
             self.forget_kv(work.sequence);
             if alone {

@@ -37,6 +37,12 @@ impl Prefixes {
         self.kept.iter().map(|kept| kept.blocks.len()).sum()
     }
 
+    /// Each with its tokens and its blocks.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> impl Iterator<Item = (SequenceId, &[u32], &[u32])> {
+        self.kept.iter().map(|kept| (kept.id, kept.tokens.as_slice(), kept.blocks.as_slice()))
+    }
+
     fn position(&self, id: SequenceId) -> Option<usize> {
         self.kept.iter().position(|kept| kept.id == id)
     }
@@ -154,6 +160,13 @@ impl State {
             self.prefixes.kept.push_front(oldest);
         }
         true
+    }
+
+    /// Forgets one of them, if it is there: its KV is void.
+    pub(super) fn let_go_of(&mut self, id: SequenceId) {
+        if let Some(kept) = self.prefixes.position(id).and_then(|at| self.prefixes.kept.remove(at)) {
+            self.let_go(kept);
+        }
     }
 
     /// Forgets all of them: their KV is void.

@@ -70,6 +70,10 @@ pub enum ReadyReason {
     ModelNotFound,
     /// The model is there and cannot be loaded.
     ModelLoadFailed,
+    /// The node's GPU or its driver cannot be used.
+    DeviceUnavailable,
+    /// The GPU or the CPU is older than what the engine was built for.
+    UnsupportedDevice,
     /// The engine ends again and again.
     Crashing,
     /// An image cannot be pulled.

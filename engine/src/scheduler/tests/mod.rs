@@ -2,6 +2,7 @@
 
 mod constraint;
 mod failure;
+mod paged;
 mod prefix;
 mod properties;
 

@@ -1,6 +1,7 @@
 //! Reuse of KV between requests that begin alike.
 
 use super::*;
+use crate::backend::{Adoption, StepError};
 
 fn caching() -> Limits {
     Limits { prefix_caching: true, ..limits() }
@@ -114,4 +115,18 @@ fn without_prefix_caching_every_prompt_is_computed() {
         simulation.run();
         assert_eq!(simulation.cached(id), [0]);
     }
+}
+
+#[test]
+fn a_copy_that_failed_is_not_kept_for_later_prompts() {
+    let mut simulation = Simulation::new(caching(), script(1, 64));
+    simulation.submit(ask(counting(1, 40), 3)).unwrap();
+    simulation.run();
+    // As if it had been cancelled while its copy was made.
+    let adoption = Adoption { from: 99, from_blocks: vec![9], to: 0, to_blocks: vec![0], tokens: 16 };
+    let step = Step { number: 99, adoptions: vec![adoption], work: Vec::new() };
+    simulation.state.complete(simulation.now(), &step, Err(StepError::OutOfMemory("no copy".to_owned())));
+    let again = simulation.submit(ask(counting(1, 40), 3)).unwrap();
+    simulation.run();
+    assert_eq!(simulation.cached(again), [0]);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Capabilities, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext, Toleration,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 use sojourn_contract::label;
@@ -55,13 +57,31 @@ pub(super) fn template(service: &Service, settings: &Settings) -> PodTemplateSpe
         }),
         service_account_name: placement.service_account.clone(),
         termination_grace_period_seconds: Some(PRE_STOP_SECONDS + service.drain_seconds + FLUSH_SECONDS),
-        tolerations: (!placement.tolerations.is_empty()).then(|| placement.tolerations.clone()),
+        tolerations: tolerations(service),
         volumes: Some(volumes),
         ..PodSpec::default()
     };
     let metadata =
         ObjectMeta { annotations: Some(annotations), labels: Some(names::labels(&service.name)), ..ObjectMeta::default() };
     PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) }
+}
+
+/// The user's, and for a GPU the one of the taint that nodes with GPUs are kept free with: its key is the resource's name, as
+/// Kubernetes' admission plugin ExtendedResourceToleration has it.
+fn tolerations(service: &Service) -> Option<Vec<Toleration>> {
+    let mut tolerations = service.placement.tolerations.clone();
+    if let Accelerator::Cuda { resource, .. } = &service.accelerator {
+        let of_gpu = Toleration {
+            key: Some(resource.clone()),
+            operator: Some("Exists".into()),
+            effect: Some("NoSchedule".into()),
+            ..Toleration::default()
+        };
+        if !tolerations.contains(&of_gpu) {
+            tolerations.push(of_gpu);
+        }
+    }
+    (!tolerations.is_empty()).then_some(tolerations)
 }
 
 /// What each of our containers may do: nothing beyond computing and writing into its mounts.

@@ -117,6 +117,33 @@ fn a_gpu_brings_its_resource_its_image_and_its_device() {
 }
 
 #[test]
+fn a_gpu_pod_bears_the_taint_of_gpu_nodes_and_others_only_what_the_user_says() {
+    let keys = |spec: &str| {
+        let children = children(&format!("{{model: {{uri: pvc://models/m.gguf}}, {spec}}}"));
+        let tolerations = pod(&children).tolerations.clone().unwrap_or_default();
+        tolerations.into_iter().map(|toleration| toleration.key.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("gpu: {count: 1}"), ["nvidia.com/gpu"]);
+    assert_eq!(keys("gpu: {count: 1, resourceName: example.com/gpu}, tolerations: [{key: a}]"), ["a", "example.com/gpu"]);
+    let same = "tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]";
+    assert_eq!(keys(&format!("gpu: {{count: 1}}, {same}")), ["nvidia.com/gpu"]);
+    assert_eq!(keys("gpu: {count: 0}"), Vec::<String>::new());
+}
+
+#[test]
+fn without_a_gpu_nothing_of_the_pod_asks_for_one() {
+    for gpu in ["gpu: {count: 0, runtimeClassName: nvidia, resourceName: nvidia.com/gpu}", "replicas: 1"] {
+        let children = children(&format!("{{model: {{uri: pvc://models/m.gguf}}, {gpu}}}"));
+        let pod = pod(&children);
+        assert_eq!(pod.containers[0].image, Some(Settings::default().engine_image_cpu), "{gpu}");
+        assert!(pod.containers[0].args.as_ref().unwrap().contains(&"--device=cpu".to_owned()), "{gpu}");
+        assert!(pod.runtime_class_name.is_none() && pod.tolerations.is_none(), "{gpu}");
+        let limits = pod.containers[0].resources.as_ref().unwrap().limits.as_ref();
+        assert!(limits.is_none_or(|limits| !limits.contains_key("nvidia.com/gpu")), "{gpu}");
+    }
+}
+
+#[test]
 fn the_grace_period_covers_the_drain_and_the_deadline_the_start() {
     let children = children("{model: {uri: pvc://models/m.gguf}, drain: {timeout: 5m}, startup: {timeout: 1h}}");
     assert_eq!(pod(&children).termination_grace_period_seconds, Some(10 + 300 + 15));

@@ -9,6 +9,9 @@ use super::super::service::{Accelerator, ModelVolume, Service};
 use crate::crd::status::ReadyReason;
 use crate::names::MODEL_VOLUME;
 
+/// Exit code of a program whose libraries are not all there.
+const CANNOT_BE_LOADED: i32 = 127;
+
 /// Whether a pod still counts: not on its way out, not at its end.
 pub(super) fn is_living(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -29,7 +32,7 @@ pub(super) fn revision(pod: &Pod) -> Option<&str> {
 pub(super) fn problem(pod: &Pod, service: &Service) -> (ReadyReason, String) {
     unscheduled(pod, service)
         .or_else(|| containers(pod).find_map(blocked))
-        .or_else(|| ended(pod))
+        .or_else(|| ended(pod, service))
         .unwrap_or_else(|| (ReadyReason::Loading, progress(pod, service)))
 }
 
@@ -110,13 +113,13 @@ fn blocked(container: &ContainerStatus) -> Option<(ReadyReason, String)> {
 }
 
 /// How a container came to its last end, in its own words where it left some.
-fn ended(pod: &Pod) -> Option<(ReadyReason, String)> {
+fn ended(pod: &Pod, service: &Service) -> Option<(ReadyReason, String)> {
     let last = |container: &ContainerStatus| {
         let terminated = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
         terminated(&container.state).or_else(|| terminated(&container.last_state))
     };
     if let Some(end) = engine(pod).and_then(last) {
-        return Some(reason_of(&end));
+        return Some(reason_of(&end, service));
     }
     let failed = containers(pod).filter(|container| container.name != label::ENGINE_CONTAINER);
     failed.filter_map(|container| Some((container, last(container)?))).find(|(_, end)| end.exit_code != 0).map(
@@ -133,7 +136,7 @@ fn ended(pod: &Pod) -> Option<(ReadyReason, String)> {
     )
 }
 
-fn reason_of(end: &ContainerStateTerminated) -> (ReadyReason, String) {
+fn reason_of(end: &ContainerStateTerminated, service: &Service) -> (ReadyReason, String) {
     if end.reason.as_deref() == Some("OOMKilled") {
         let what = "the engine was killed at its memory limit; raise spec.resources.limits.memory, or lower \
                     spec.engine.kvCacheTokens";
@@ -141,6 +144,9 @@ fn reason_of(end: &ContainerStateTerminated) -> (ReadyReason, String) {
     }
     let own_words = end.message.as_deref().and_then(|line| serde_json::from_str::<Termination>(line.trim()).ok());
     let Some(Termination { reason, message }) = own_words else {
+        if let Some(what) = without_driver(end, service) {
+            return (ReadyReason::DeviceUnavailable, what);
+        }
         let what =
             format!("the engine ended with exit code {}; see its log with `kubectl logs -c main --previous`", end.exit_code);
         return (ReadyReason::Crashing, what);
@@ -150,9 +156,30 @@ fn reason_of(end: &ContainerStateTerminated) -> (ReadyReason, String) {
         Reason::ModelNotFound => ReadyReason::ModelNotFound,
         Reason::ModelLoadFailed => ReadyReason::ModelLoadFailed,
         Reason::OutOfMemory => ReadyReason::OutOfMemory,
-        Reason::UnsupportedCpu | Reason::DeviceUnavailable | Reason::AddressInUse | Reason::Internal => ReadyReason::Crashing,
+        Reason::DeviceUnavailable => ReadyReason::DeviceUnavailable,
+        Reason::UnsupportedDevice | Reason::UnsupportedCpu => ReadyReason::UnsupportedDevice,
+        Reason::AddressInUse | Reason::Internal => ReadyReason::Crashing,
     };
     (ready_reason, message)
+}
+
+/// What to do where an engine for GPUs could not even begin: its program needs the driver's library, which the GPU runtime puts
+/// into the container.
+fn without_driver(end: &ContainerStateTerminated, service: &Service) -> Option<String> {
+    if service.accelerator == Accelerator::Cpu {
+        return None;
+    }
+    let advice = "check the node's NVIDIA driver and container toolkit, and spec.gpu.runtimeClassName";
+    let said = end.message.as_deref().unwrap_or_default().trim();
+    match (end.exit_code, end.reason.as_deref()) {
+        (CANNOT_BE_LOADED, _) => Some(format!(
+            "the engine's program cannot be loaded: the NVIDIA driver's library is not in the container; {advice}"
+        )),
+        (_, Some("StartError")) if said.to_lowercase().contains("nvidia") => {
+            Some(format!("the GPU runtime cannot start the engine ({said}); {advice}"))
+        }
+        _ => None,
+    }
 }
 
 fn progress(pod: &Pod, service: &Service) -> String {

@@ -194,7 +194,10 @@ fn an_engine_says_itself_why_it_ended() {
         ("ModelLoadFailed", "ModelLoadFailed"),
         ("OutOfMemory", "OutOfMemory"),
         ("InvalidConfiguration", "InvalidConfiguration"),
-        ("UnsupportedCpu", "Crashing"),
+        ("DeviceUnavailable", "DeviceUnavailable"),
+        ("UnsupportedDevice", "UnsupportedDevice"),
+        ("UnsupportedCpu", "UnsupportedDevice"),
+        ("AddressInUse", "Crashing"),
         ("Internal", "Crashing"),
     ];
     for (word, reason) in cases {
@@ -214,6 +217,21 @@ fn an_engine_without_last_words_crashes_or_was_killed_for_memory() {
     check(&service("").with_pod("a", engine(waiting.clone(), killed)), "OutOfMemory", "spec.resources.limits.memory");
     let died = json!({"terminated": {"exitCode": 101, "reason": "Error"}});
     check(&service("").with_pod("a", engine(waiting, died)), "Crashing", "exit code 101");
+}
+
+#[test]
+fn an_engine_that_finds_no_driver_says_what_to_check() {
+    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let unloadable = json!({"terminated": {"exitCode": 127, "reason": "Error"}});
+    let on_gpu = |end: &Value| service("gpu: {count: 1}").with_pod("a", engine(waiting.clone(), end.clone()));
+    check(&on_gpu(&unloadable), "DeviceUnavailable", "spec.gpu.runtimeClassName");
+    let hook = "OCI runtime create failed: nvidia-container-cli: initialization error: nvml error: driver not loaded";
+    let refused = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": hook}});
+    check(&on_gpu(&refused), "DeviceUnavailable", "driver not loaded");
+    // The same ends without a GPU, and others with one, have nothing to do with a driver.
+    check(&service("").with_pod("a", engine(waiting.clone(), unloadable)), "Crashing", "exit code 127");
+    let other = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: no such file"}});
+    check(&on_gpu(&other), "Crashing", "exit code 128");
 }
 
 #[test]
