@@ -103,7 +103,7 @@ async fn memory(plan: &Plan, tracing: Tracing) -> Result<f64> {
     }
     let url = subject.engine.url.clone();
     wait::quietly("all requests run", PATIENCE, || async {
-        let running = Page::scrape(&url).await?.sum(metric::NUM_REQUESTS_RUNNING, &[]);
+        let running = Page::scrape(&url).await?.sum(&metric::NUM_REQUESTS_RUNNING.series(), &[]);
         Ok(if running >= plan.active as f64 { Look::Holds(()) } else { Look::NotYet(format!("{running} run")) })
     })
     .await?;

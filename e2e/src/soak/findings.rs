@@ -82,8 +82,10 @@ impl Findings {
     }
 
     fn stuck(&self) -> Answer {
-        let (running, waiting) =
-            (self.page.sum(metric::NUM_REQUESTS_RUNNING, &[]), self.page.sum(metric::NUM_REQUESTS_WAITING, &[]));
+        let (running, waiting) = (
+            self.page.sum(&metric::NUM_REQUESTS_RUNNING.series(), &[]),
+            self.page.sum(&metric::NUM_REQUESTS_WAITING.series(), &[]),
+        );
         let words = format!("at the end {running} requests run and {waiting} wait");
         Answer { well: running + waiting == 0.0, words }
     }
@@ -104,13 +106,13 @@ impl Findings {
 
     /// Every request that the engine counted has its journey, with the same outcome, or was counted as dropped.
     fn counts(&self) -> Answer {
-        let dropped = self.page.sum(&format!("{}_total", metric::JOURNEYS_DROPPED), &[]);
+        let dropped = self.page.sum(&metric::JOURNEYS_DROPPED.series(), &[]);
         let mut words = format!("{dropped} journeys dropped");
         let mut missing = 0.0;
         let mut surplus = false;
         for outcome in [Outcome::Ok, Outcome::Rejected, Outcome::Aborted, Outcome::Error] {
             let name = outcome.as_str();
-            let counted = self.page.sum(&format!("{}_total", metric::REQUESTS), &[("outcome", name)]);
+            let counted = self.page.sum(&metric::REQUESTS.series(), &[("outcome", name)]);
             let received = self.ledger.outcomes.get(name).copied().unwrap_or(0) as f64;
             words.push_str(&format!("; {name}: {counted} requests, {received} journeys"));
             missing += counted - received;

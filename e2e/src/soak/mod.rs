@@ -118,8 +118,9 @@ async fn idle(url: &str) -> Result<Page> {
     let mut last = f64::NAN;
     wait::quietly("the engine is idle after its clients have left", IDLE, async || {
         let page = Page::scrape(url).await?;
-        let busy = page.sum(metric::NUM_REQUESTS_RUNNING, &[]) + page.sum(metric::NUM_REQUESTS_WAITING, &[]);
-        let ended = page.sum(&format!("{}_total", metric::REQUESTS), &[]);
+        let busy =
+            page.sum(&metric::NUM_REQUESTS_RUNNING.series(), &[]) + page.sum(&metric::NUM_REQUESTS_WAITING.series(), &[]);
+        let ended = page.sum(&metric::REQUESTS.series(), &[]);
         let settled = busy == 0.0 && ended == last;
         last = ended;
         Ok(if settled { Look::Holds(page) } else { Look::NotYet(format!("{busy} requests run or wait")) })

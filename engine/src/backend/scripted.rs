@@ -147,6 +147,7 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
 }
 
 /// What a script of this length says next.
+#[cfg(test)]
 pub(crate) fn scripted_token(tokens: &[u32], length: u32) -> u32 {
     next_token(tokens, length as usize, text_token)
 }

@@ -92,9 +92,9 @@ impl Walk {
             prompt.extend([90, 91, 92]);
         }
         let request = Request {
-            prompt: prompt.clone().into(),
+            prompts: vec![prompt.clone().into()],
             priority: self.rng.random_range(-1..2),
-            sequences: self.rng.random_range(1..3),
+            n: self.rng.random_range(1..3),
             ..request(1, self.rng.random_range(0..30))
         };
         if let Ok(id) = self.state.admit(self.stamp(), request) {
