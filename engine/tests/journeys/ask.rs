@@ -20,6 +20,8 @@ pub struct Ask {
     pub head: usize,
     /// What its journey must say of its caller.
     pub parent: Parent,
+    /// It asks for nothing that changes the words of the scripted model; it may end them early.
+    pub plain: bool,
 }
 
 /// Draws a request. `last` on its connection says so.
@@ -27,6 +29,7 @@ pub fn draw(dice: &mut StdRng, id: String, last: bool) -> Ask {
     let (parent, traceparent) = caller(dice);
     let path = *pick(dice, &[path::CHAT_COMPLETIONS, path::COMPLETIONS]);
     let body = if dice.random_bool(0.1) { wrong(dice, path) } else { right(dice, path).to_string() };
+    let plain = !["ignore_eos", "min_tokens", "temperature", "response_format", "[say:"].iter().any(|word| body.contains(word));
     let mut head = format!("POST {path} HTTP/1.1\r\nhost: engine\r\nx-request-id: {id}\r\n");
     if !dice.random_bool(0.01) {
         head += &format!("authorization: Bearer {API_KEY}\r\n");
@@ -45,7 +48,7 @@ pub fn draw(dice: &mut StdRng, id: String, last: bool) -> Ask {
         head += &format!("content-length: {}\r\n\r\n", body.len());
         body.into_bytes()
     };
-    Ask { id, head: head.len(), bytes: [head.into_bytes(), body].concat(), parent }
+    Ask { id, head: head.len(), bytes: [head.into_bytes(), body].concat(), parent, plain }
 }
 
 /// A pause of up to so many milliseconds, mostly short.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, split};
 
 use super::ask::{Ask, pause, pick};
@@ -138,6 +139,8 @@ pub struct Answer {
     pub whole: bool,
     /// The stream ended with an error.
     pub failed: bool,
+    /// The body, of an answer that is no stream and all there.
+    pub body: Option<Value>,
 }
 
 impl Answer {
@@ -147,7 +150,7 @@ impl Answer {
         let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).and_then(|length| length.parse().ok());
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         let end = match length {
             Some(length) => Some(length).filter(|length| *length <= body.len()),
             None if body.starts_with(LAST_CHUNK) => Some(0),
@@ -155,6 +158,7 @@ impl Answer {
         };
         let failed = body[..end.unwrap_or(body.len())].contains("data: {\"error\"");
         let whole = end.is_some();
-        Some(Self { status, whole, failed })
+        let body = end.filter(|_| length.is_some()).and_then(|end| serde_json::from_str(&body[..end]).ok());
+        Some(Self { status, whole, failed, body })
     }
 }

@@ -54,7 +54,7 @@ impl Setup {
             block,
             blocks: dice.random_range(100..320) / block,
             length: dice.random_range(2..40),
-            step: Duration::from_micros(*pick(dice, &[0, 100, 300, 1000])),
+            step: Duration::from_micros(*pick(dice, &[0, 50, 200, 500])),
             token: Duration::from_micros(*pick(dice, &[0, 0, 5])),
             ..Script::default()
         };

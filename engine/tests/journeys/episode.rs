@@ -52,16 +52,11 @@ pub async fn run(seed: u64, episode: u64, requests: u64) -> Tally {
     for number in 0..CLIENTS {
         clients.spawn(client(crowd.clone(), number, requests, quiet));
     }
-    let enough = async { drop(engine.requests_begun.clone().wait_for(|begun| *begun >= requests).await) };
     let mut stop = engine.stop.subscribe();
-    let given_up = async { drop(stop.wait_for(|stop| *stop).await) };
-    let in_time = async {
-        tokio::select! {
-            () = enough => {}
-            () = given_up => {}
-        }
-    };
-    soon(&about, "requests begin", in_time).await;
+    tokio::select! {
+        () = enough(&about, engine.requests_begun.clone(), requests) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
     if quiet {
         // The clients have all left by themselves, and so have the requests.
         let seen = soon(&about, "the clients end", gather(&mut clients)).await;
@@ -73,6 +68,13 @@ pub async fn run(seed: u64, episode: u64, requests: u64) -> Tally {
     engine.stop.send_replace(true);
     let seen = soon(&about, "the clients end", gather(&mut clients)).await;
     judge(about, engine, seen).await
+}
+
+/// Waits for so many requests, and not long for each.
+async fn enough(about: &str, mut begun: watch::Receiver<u64>, requests: u64) {
+    while *begun.borrow_and_update() < requests {
+        soon(about, "a request begins", begun.changed()).await.unwrap();
+    }
 }
 
 async fn judge(about: String, mut engine: Engine, seen: HashMap<String, Seen>) -> Tally {
@@ -117,7 +119,7 @@ async fn client(crowd: Crowd, number: u64, requests: u64, quiet: bool) -> Vec<(S
         let heard = met.unwrap_or_else(|_| panic!("episode {}: {} hangs", crowd.episode, asks[0].id));
         let mut first = Some(heard.bytes);
         for ask in asks {
-            all.push((ask.id, Seen { parent: ask.parent, heard: first.take(), stayed: heard.stayed }));
+            all.push((ask.id, Seen { parent: ask.parent, plain: ask.plain, heard: first.take(), stayed: heard.stayed }));
         }
         if stopped {
             return all;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
 use sojourn_contract::event;
 use sojourn_contract::journey::{AbortReason, Detail, Outcome, Parent};
 use sojourn_journey::check::check;
@@ -15,10 +16,15 @@ use super::engine::{Engine, Told};
 use super::metrics::Expected;
 use super::tally::Tally;
 
+/// What the scripted model says to everybody, again and again.
+const WORDS: &str = "The quick brown fox jumps over the lazy dog and runs away. ";
+
 /// What the client of a request knows.
 pub struct Seen {
     /// What its headers say of a caller.
     pub parent: Parent,
+    /// The answer is made of the scripted model's own words.
+    pub plain: bool,
     /// All that came on the connection, with the first request on it.
     pub heard: Option<Vec<u8>>,
     /// The client stayed until the engine closed the connection.
@@ -41,7 +47,7 @@ pub fn judge(about: &str, engine: &Engine, journeys: &[Told], seen: &HashMap<Str
         let facts = journey.facts();
         assert!(told.insert(&journey.request_id), "{} is told twice; {about}", journey.request_id);
         let seen = &seen[&journey.request_id];
-        let complaints = complaints(&facts, seen);
+        let complaints = complaints(journey, &facts, seen);
         assert!(complaints.is_empty(), "{complaints:?}\n{about}\n{}\n{journey:#?}", heard(seen));
         expected.add(journey, &facts, &trace.spans[0]);
         count(&mut tally, journey, &facts, &trace.spans);
@@ -60,11 +66,11 @@ fn heard(seen: &Seen) -> String {
 }
 
 /// How a journey contradicts what its client knows.
-fn complaints(facts: &Facts, seen: &Seen) -> Vec<&'static str> {
+fn complaints(journey: &Journey, facts: &Facts, seen: &Seen) -> Vec<&'static str> {
     let mut all = Vec::new();
     let mut must = |holds: bool, what| {
         if !holds {
-            all.push(what)
+            all.push(what);
         }
     };
     must(facts.parent == seen.parent, "its caller is another");
@@ -75,7 +81,7 @@ fn complaints(facts: &Facts, seen: &Seen) -> Vec<&'static str> {
     let answer = Answer::read(bytes);
     let whole = answer.as_ref().is_some_and(|answer| answer.whole);
     must(!seen.stayed || !departed || whole, "the client waited and did not get the answer");
-    if let Some(Answer { status, whole: true, failed }) = answer {
+    if let Some(Answer { status, whole: true, failed, body }) = answer {
         let outcome = facts.outcome;
         let agrees = match status {
             200 if !failed => outcome == Some(Outcome::Ok),
@@ -83,8 +89,25 @@ fn complaints(facts: &Facts, seen: &Seen) -> Vec<&'static str> {
             _ => outcome == Some(Outcome::Rejected),
         };
         must(agrees, "the client got a whole answer that says something else");
+        if let Some(body) = body.filter(|_| status == 200) {
+            must(!seen.plain || has_the_models_words(&body), "the words are not the model's");
+            must(body["usage"]["completion_tokens"].as_u64() == Some(generated(journey)), "the tokens are counted otherwise");
+        }
     }
     all
+}
+
+/// Whatever was preempted, computed again or taken from an earlier request.
+fn has_the_models_words(answer: &Value) -> bool {
+    let words = WORDS.repeat(2);
+    let said = |choice: &Value| {
+        choice["text"].as_str().or(choice["message"]["content"].as_str()).is_some_and(|said| words.starts_with(said))
+    };
+    answer["choices"].as_array().is_some_and(|choices| choices.iter().all(said))
+}
+
+fn generated(journey: &Journey) -> u64 {
+    journey.cores.iter().filter_map(|core| core.last()).map(|record| u64::from(record.progress.decode_done)).sum()
 }
 
 fn count(tally: &mut Tally, journey: &Journey, facts: &Facts, spans: &[Span]) {
