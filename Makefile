@@ -66,6 +66,13 @@ lint: prepare ## Check format and lints
 unit: prepare ## Tests that need no root and no cluster
 	cargo test
 
+.PHONY: journeys
+journeys: prepare ## 100,000 random journeys through the engine, each one checked (SOJOURN_SEED repeats a run)
+	SOJOURN_JOURNEYS=100000 cargo test --test journeys -- --nocapture
+
+.PHONY: test-full
+test-full: test journeys ## All of `make test`, and what takes longer
+
 .PHONY: model
 model: build ## Make the test model
 	@$(BIN)/sojourn-models smollm > /dev/null

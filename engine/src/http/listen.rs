@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,9 +38,30 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// When the process has no file descriptors left, accepting again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where connections come from: a port, or memory in tests.
+pub trait Accept: Send {
+    /// One connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection; dropping the future loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        if let Err(error) = prepare(&stream) {
+            debug!(%error, "cannot set a connection's options");
+        }
+        Ok(stream)
+    }
+}
+
 /// Serves until `shutdown`, then drains: probes and new requests are still answered (503), running ones get
 /// [`super::Settings::drain_timeout`] to finish. Returns when every answer has left, or the time is over.
-pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(mut listener: impl Accept, api: Arc<Api>, shutdown: impl Future<Output = ()>) {
     let router = router(api.clone());
     let (draining, drain) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -54,7 +76,7 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<O
         tokio::select! {
             () = &mut end => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let patience = Patience { head: HEAD, stall: api.settings.client_stall_timeout };
                     connections.spawn(connection(stream, patience, router.clone(), drain.clone()));
                 }
@@ -79,10 +101,10 @@ async fn finish(api: &Api) {
     drop(tokio::time::timeout(LAST_WORDS, api.idle()).await);
 }
 
-async fn connection(stream: TcpStream, patience: Patience, router: Router, mut drain: watch::Receiver<bool>) {
-    if let Err(error) = prepare(&stream) {
-        debug!(%error, "cannot set a connection's options");
-    }
+async fn connection<S>(stream: S, patience: Patience, router: Router, mut drain: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = Arc::new(Connection::new(Instant::now()));
     let io = TokioIo::new(ClockedIo::new(stream, connection.clone(), patience));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {

@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::served::ServedSlot;
 use crate::telemetry::Tracing;
 
-pub use listen::serve;
+pub use listen::{Accept, serve};
 pub use routes::router;
 
 /// How requests are treated.

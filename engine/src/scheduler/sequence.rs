@@ -51,7 +51,8 @@ pub struct Sequence {
     pub(super) cached: usize,
     /// Another sequence's KV was looked for.
     pub(super) looked_for_prefix: bool,
-    /// A step failed that it was in; it runs alone until one succeeds.
+    /// A step failed that it was in; it runs alone until all of its tokens are computed. A piece of its prompt says nothing: what
+    /// failed may be the last one.
     pub(super) suspect: bool,
     pub(super) num_preemptions: u32,
     pub(super) was_scheduled: bool,
@@ -134,7 +135,7 @@ impl Sequence {
         self.computed = start + tokens;
         self.high_water = self.high_water.max(self.computed);
         self.exact = if tokens > 1 && self.exact >= start { self.computed } else { self.exact.min(start) };
-        self.suspect = false;
+        self.suspect &= self.pending() > 0;
     }
 
     /// Only the KV of so many tokens from the front is left.

@@ -37,6 +37,18 @@ fn one_that_fails_does_not_take_its_batch_with_it() {
 }
 
 #[test]
+fn one_that_fails_behind_a_prompt_of_several_pieces_fails_its_batch_once() {
+    let mut simulation = Simulation::new(limits(), script(4, 64));
+    let fine: Vec<_> = (0..3).map(|_| simulation.submit(request(5, 19)).unwrap()).collect();
+    simulation.steps(3);
+    let failing = simulation.submit(words("a prompt that takes several steps, and then [fail]")).unwrap();
+    simulation.run();
+    assert_eq!(simulation.ends(failing), [FinishStatus::Error]);
+    assert!(fine.iter().all(|id| simulation.ends(*id) == [FinishStatus::Length]));
+    assert_eq!(simulation.preemptions(PreemptReason::StepFailed), 4, "each of the batch is tried again once");
+}
+
+#[test]
 fn after_lost_kv_everything_is_computed_again_and_the_text_is_the_same() {
     let mut simulation = Simulation::new(Limits { prefix_caching: true, ..limits() }, script(4, 64));
     let ids: Vec<_> = (0..3).map(|_| simulation.submit(request(30, 9)).unwrap()).collect();
