@@ -33,7 +33,7 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: test-full
-test-full: test dashboards ## Also what needs Node and Prometheus' promtool
+test-full: test journeys clients page dashboards ## All of `make test`, and what takes longer or needs Node, Chromium or promtool
 
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
@@ -70,8 +70,13 @@ unit: prepare ## Tests that need no root and no cluster
 journeys: prepare ## 100,000 random journeys through the engine, each one checked (SOJOURN_SEED repeats a run)
 	SOJOURN_JOURNEYS=100000 cargo test --test journeys -- --nocapture
 
-.PHONY: test-full
-test-full: test journeys ## All of `make test`, and what takes longer
+.PHONY: clients
+clients: build ## The official OpenAI clients for Python and JavaScript against the engine
+	e2e/clients/check.sh $(BIN)/sojourn-engine
+
+.PHONY: page
+page: prepare ## The journeys page in a real browser (Chromium)
+	cargo test --test journeys_page
 
 .PHONY: model
 model: build ## Make the test model
