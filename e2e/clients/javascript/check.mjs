@@ -36,7 +36,7 @@ const checks = {
     for await (const _ of stream) break;
   },
   async tools() {
-    const wanted = { model, messages, tools, tool_choice: "required", max_tokens: 300 };
+    const wanted = { model, messages, tools, tool_choice: "required", parallel_tool_calls: false, temperature: 0 };
     const answer = await client.chat.completions.create(wanted);
     const [call] = answer.choices[0].message.tool_calls;
     assert.equal(call.function.name, "weather");

@@ -71,7 +71,7 @@ def form():
 def tools():
     turn = [{"role": "user", "content": "Weather in Oslo?"}]
     answer = client.chat.completions.create(
-        model="scripted", messages=turn, tools=[WEATHER], tool_choice="required", max_tokens=300
+        model="scripted", messages=turn, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, temperature=0
     )
     choice = answer.choices[0]
     call = choice.message.tool_calls[0]
