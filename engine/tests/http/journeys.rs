@@ -147,15 +147,14 @@ async fn the_json_of_a_journey_is_a_trace_that_passes_the_check() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_are_filtered_and_the_oldest_are_forgotten() {
-    // Room for one of the two long ones: the later one is evicted when they have grown.
+    // Room for one of the two sequences of the long one: the later one is evicted when they have grown.
     let script = Script { length: 400, block: 16, blocks: 40, ..Script::default() };
     let engine = Setup { script, ..Setup::default() }.start().await;
     let port = Port::of(&engine).await;
     ask_as(&engine, "wrong", json!({"model": "scripted"})).await;
     ask_as(&engine, "failed", chat_body("[fail]", json!({"max_tokens": 3}))).await;
     ask_as(&engine, "good", chat_body("hi", json!({"max_tokens": 3}))).await;
-    let long = || chat_body("hi", json!({"max_tokens": 500}));
-    tokio::join!(ask_as(&engine, "long", long()), ask_as(&engine, "long", long()));
+    ask_as(&engine, "long", chat_body("hi", json!({"max_tokens": 500, "n": 2}))).await;
     port.first(|journey| journey["outcome"] == "ok" && journey["request_id"] == "long").await;
     assert_eq!(port.ids("?filter=rejected").await, ["wrong"]);
     assert_eq!(port.ids("?filter=error").await, ["failed"]);
