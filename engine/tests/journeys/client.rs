@@ -9,7 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, 
 
 use super::ask::{Ask, pause, pick};
 
+/// How long a client waits that has sent several requests at once.
+const PIPELINED: Duration = Duration::from_millis(500);
+
 /// What a client does with its connection.
+#[derive(Debug, Clone)]
 pub struct Manners {
     /// Bytes are sent in pieces of this size, so far apart.
     piece: (usize, Duration),
@@ -24,6 +28,7 @@ pub struct Manners {
 }
 
 /// When a client goes away.
+#[derive(Debug, Clone, Copy)]
 enum Leave {
     /// When the engine has closed the connection.
     AtTheEnd,
@@ -33,14 +38,6 @@ enum Leave {
     AfterBytes(usize),
     /// When it has read this.
     AtText(&'static str),
-}
-
-/// What a client knows at the end.
-pub struct Heard {
-    /// All that it read.
-    pub bytes: Vec<u8>,
-    /// It stayed until the engine closed the connection, and said nothing that could be taken for leaving.
-    pub stayed: bool,
 }
 
 impl Manners {
@@ -72,22 +69,28 @@ impl Manners {
         }
     }
 
-    /// Sends, reads and leaves.
-    pub async fn meet(self, stream: DuplexStream, asks: &[Ask]) -> Heard {
+    /// Sends, reads and leaves; true when the client stayed until the engine closed the connection, and did nothing that could
+    /// be taken for leaving.
+    pub async fn meet(&self, stream: DuplexStream, asks: &[Ask], heard: &mut Vec<u8>) -> bool {
         let bytes: Vec<u8> = asks.iter().flat_map(|ask| ask.bytes.iter().copied()).collect();
         let (reader, writer) = split(stream);
-        let mut heard = Vec::new();
-        let patience = if let Leave::After(patience) = self.leaves { patience } else { Duration::MAX };
+        let patience = match self.leaves {
+            Leave::After(patience) => patience,
+            // Behind an answer that came before its request was read (a wrong key), a pipelined request may stay unread until
+            // the connection has been idle for too long: it never begins.
+            _ if asks.len() > 1 => PIPELINED,
+            _ => Duration::MAX,
+        };
         let at_the_end = matches!(self.leaves, Leave::AtTheEnd) && !self.half_close;
         let meeting = async {
             // A client that has read all that it wanted leaves, sent or not.
             tokio::select! {
-                ended = self.read(reader, &mut heard) => ended,
+                ended = self.read(reader, heard) => ended,
                 () = self.send(writer, &bytes) => false,
             }
         };
         let ended = tokio::time::timeout(patience, meeting).await.unwrap_or(false);
-        Heard { bytes: heard, stayed: ended && at_the_end }
+        ended && at_the_end
     }
 
     /// Sends and then waits for ever.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use sojourn_engine::scheduler::Scheduler;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,6 +26,8 @@ const CLIENTS: u64 = 20;
 struct Crowd {
     episode: u64,
     seed: u64,
+    about: String,
+    scheduler: Scheduler,
     connect: mpsc::UnboundedSender<DuplexStream>,
     begun: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
@@ -43,6 +46,8 @@ pub async fn run(seed: u64, episode: u64, requests: u64) -> Tally {
     let crowd = Crowd {
         episode,
         seed,
+        about: about.clone(),
+        scheduler: engine.scheduler.clone(),
         connect: engine.connect.clone(),
         begun: engine.requests_begun.clone(),
         stop: engine.stop.subscribe(),
@@ -115,11 +120,12 @@ async fn client(crowd: Crowd, number: u64, requests: u64, quiet: bool) -> Vec<(S
         if crowd.connect.send(theirs).is_err() {
             return all;
         }
-        let met = tokio::time::timeout(SOON, manners.meet(ours, &asks)).await;
-        let heard = met.unwrap_or_else(|_| panic!("episode {}: {} hangs", crowd.episode, asks[0].id));
-        let mut first = Some(heard.bytes);
+        let mut heard = Vec::new();
+        let met = tokio::time::timeout(SOON, manners.meet(ours, &asks, &mut heard)).await;
+        let Ok(stayed) = met else { panic!("{}", crowd.hang(&asks, &manners, &heard)) };
+        let mut first = Some(heard);
         for ask in asks {
-            all.push((ask.id, Seen { parent: ask.parent, plain: ask.plain, heard: first.take(), stayed: heard.stayed }));
+            all.push((ask.id, Seen { parent: ask.parent, plain: ask.plain, heard: first.take(), stayed }));
         }
         if stopped {
             return all;
@@ -128,6 +134,13 @@ async fn client(crowd: Crowd, number: u64, requests: u64, quiet: bool) -> Vec<(S
 }
 
 impl Crowd {
+    /// What is known of a client that waits for ever.
+    fn hang(&self, asks: &[Ask], manners: &Manners, heard: &[u8]) -> String {
+        let asked: String = asks.iter().map(|ask| String::from_utf8_lossy(&ask.bytes)).collect();
+        let (heard, load) = (String::from_utf8_lossy(heard), self.scheduler.load());
+        format!("a client hangs; {}\n{load:?}\n{manners:?}\n{asked}\n--- heard:\n{heard}", self.about)
+    }
+
     fn new_id(&self) -> String {
         format!("e{}-{}", self.episode, self.next.fetch_add(1, Ordering::Relaxed))
     }
