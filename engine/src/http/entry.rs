@@ -17,12 +17,16 @@ use super::Api;
 use super::body::ClockedBody;
 use super::connection::Connection;
 use super::error::ApiError;
+use super::upload::ReadToEnd;
 use super::visit::{Visit, Visitor, X_REQUEST_ID};
 use crate::operation::Operation;
 use crate::telemetry::w3c::TRACERESPONSE;
 
 /// Lets a request in, and its answer out.
-pub async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+pub async fn enter(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let (body, read) = ReadToEnd::watch(body);
+    let mut request = Request::from_parts(parts, body);
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
     let arrived = connection.as_ref().map_or_else(Instant::now, |connection| connection.begin_request());
     let visit = Arc::new(begin(&api, &request, arrived));
@@ -37,7 +41,11 @@ pub async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next
         }
         Err(error) => error.into_response(),
     };
-    let response = finish(&api, &visit, response);
+    let mut response = finish(&api, &visit, response);
+    if !read.is_so() {
+        // Nothing else can follow on this connection: the rest of the body would have to be read first.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|body| Body::new(ClockedBody::new(body, visitor, connection)))
 }
 

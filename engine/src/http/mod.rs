@@ -22,6 +22,7 @@ mod probes;
 mod routes;
 mod stream;
 mod tokenize;
+mod upload;
 pub mod visit;
 
 use std::sync::Arc;

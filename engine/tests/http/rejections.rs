@@ -6,9 +6,11 @@ use http::Method;
 use serde_json::json;
 use sojourn_contract::attribute;
 use sojourn_contract::journey::{AbortPhase, AbortReason, Outcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use super::client::{Client, chat, chat_body, completion, completion_body, raw, send};
-use super::engine::{Engine, Setup};
+use super::client::{Client, chat, chat_body, completion, completion_body, raw, raw_post, send};
+use super::engine::{Engine, SOON, Setup};
 
 async fn assert_rejected(engine: &mut Engine, reason: AbortReason, status: &str) {
     let told = engine.journey().await;
@@ -153,4 +155,20 @@ async fn a_request_before_the_model_is_loaded_is_told_to_come_back() {
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("5")));
     assert_eq!(answer.json()["error"]["message"], "the engine is not ready yet: the weights");
     assert_rejected(&mut engine, AbortReason::Overloaded, "503").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_body_was_read_closes_the_connection() {
+    let mut setup = Setup::default();
+    setup.settings.api_key = Some("secret".to_owned());
+    let engine = setup.start().await;
+    let two = raw_post("/v1/completions", &completion_body("hi", json!({}))).repeat(2);
+    let mut stream = TcpStream::connect(engine.address).await.unwrap();
+    stream.write_all(&two).await.unwrap();
+    let mut answers = Vec::new();
+    // A connection that is closed with bytes unread may also end as a reset, behind the answer.
+    let end = tokio::time::timeout(SOON, stream.read_to_end(&mut answers)).await.expect("the connection ends");
+    drop(end);
+    let answers = String::from_utf8_lossy(&answers).to_lowercase();
+    assert!(answers.starts_with("http/1.1 401") && answers.contains("connection: close"), "{answers}");
 }

@@ -9,9 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, 
 
 use super::ask::{Ask, pause, pick};
 
-/// How long a client waits that has sent several requests at once.
-const PIPELINED: Duration = Duration::from_millis(500);
-
 /// What a client does with its connection.
 #[derive(Debug, Clone)]
 pub struct Manners {
@@ -76,9 +73,6 @@ impl Manners {
         let (reader, writer) = split(stream);
         let patience = match self.leaves {
             Leave::After(patience) => patience,
-            // Behind an answer that came before its request was read (a wrong key), a pipelined request may stay unread until
-            // the connection has been idle for too long: it never begins.
-            _ if asks.len() > 1 => PIPELINED,
             _ => Duration::MAX,
         };
         let at_the_end = matches!(self.leaves, Leave::AtTheEnd) && !self.half_close;
