@@ -140,7 +140,9 @@ impl Trial {
         let nodes = String::from_utf8(nodes.stdout).unwrap();
         assert!(nodes.contains("sojourn-trial") && nodes.contains(" Ready "), "{nodes}");
         let jaeger = format!("{}:16686", self.settings.jaeger_service()).parse().unwrap();
-        std::net::TcpStream::connect_timeout(&jaeger, Duration::from_secs(5)).expect("Jaeger answers on its Service's address");
+        // kube-proxy may write the Service's rules a moment after the pod behind it is ready.
+        let answers = |_: &Self| std::net::TcpStream::connect_timeout(&jaeger, Duration::from_secs(1)).is_ok();
+        self.eventually("Jaeger answers on its Service's address", answers);
     }
 
     fn eventually(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
