@@ -7,6 +7,7 @@
 
 mod models;
 mod reference;
+mod scheduled;
 mod stepped;
 
 mod cut;

@@ -4,29 +4,24 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 
 use sojourn_contract::journey::{Kind, Parent};
 use sojourn_engine::backend::mistralrs::MistralRs;
 use sojourn_engine::backend::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Work};
 use sojourn_engine::clock::Clock;
-use sojourn_engine::metrics::scheduler::SchedulerMetrics;
-use sojourn_engine::metrics::steps::Steps;
 use sojourn_engine::recorder::{Recorder, RequestContext, Sink};
-use sojourn_engine::scheduler::Scheduler;
-use sojourn_engine::scheduler::request::{Request, SamplingParams, Update};
-use sojourn_engine::scheduler::state::{Limits, Policy};
+use sojourn_engine::scheduler::request::{Request, Update};
 use sojourn_journey::record::{ApiEvent, CoreEvent, CoreRecord, Journey};
 use sojourn_models::tiny::Architecture;
 
 use crate::models::{COUNT, model, prompt};
+use crate::scheduled::{SOON, request, start};
 use crate::stepped::{PLENTY, Sequence, open};
 
 const REQUESTS: usize = 24;
 /// Each prompt fits one block of 512 tokens, and its completion goes on in a second one.
 const PROMPT: usize = 496;
 const BLOCKS: u32 = 4;
-const SOON: Duration = Duration::from_secs(300);
 
 /// Counts the tokens that are really fed.
 struct Counting {
@@ -66,7 +61,7 @@ impl Sink<RequestContext> for Journeys {
     }
 }
 
-fn request(index: usize, clock: Clock, sink: &Arc<Journeys>) -> (Request, Arc<Recorder>) {
+fn recorded(index: usize, clock: Clock, sink: &Arc<Journeys>) -> (Request, Arc<Recorder>) {
     let journey = Journey {
         kind: Kind::Request,
         parent: Parent::None,
@@ -78,20 +73,8 @@ fn request(index: usize, clock: Clock, sink: &Arc<Journeys>) -> (Request, Arc<Re
     };
     let recorder = Recorder::begin(journey, RequestContext::new(None), sink.clone());
     recorder.api(clock.now(), ApiEvent::Arrived);
-    let request = Request {
-        request_id: index.to_string().into(),
-        prompts: vec![prompt(index, PROMPT).into()],
-        n: 1,
-        max_tokens: COUNT as u32,
-        min_tokens: 0,
-        sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
-        stop_token_ids: Vec::new(),
-        stop_matchers: Vec::new(),
-        priority: 0,
-        constraint: None,
-        recorder: Some(recorder.clone()),
-        timer: None,
-    };
+    let prompt = prompt(index, PROMPT);
+    let request = Request { request_id: index.to_string().into(), recorder: Some(recorder.clone()), ..request(&prompt) };
     (request, recorder)
 }
 
@@ -106,22 +89,13 @@ fn what_is_taken_is_computed_again_and_told() {
     let path = model("preempted", Architecture::Llama);
     let fed = Arc::<AtomicUsize>::default();
     let backend = Box::new(Counting { backend: open(&path, BLOCKS), fed: fed.clone() });
-    let limits = Limits {
-        max_num_seqs: 4,
-        max_num_batched_tokens: 128,
-        max_queue_size: REQUESTS,
-        policy: Policy::Fcfs,
-        queue_timeout: None,
-        prefix_caching: false,
-    };
-    let steps = Steps::new(SchedulerMetrics::default(), None, false);
     let clock = Clock::start();
-    let scheduler = Scheduler::start(limits, backend, clock, SOON, steps, |error: String| panic!("{error}")).unwrap();
+    let scheduler = start(backend, clock, 128, REQUESTS, false);
     let (sender, journeys) = mpsc::channel();
     let sink = Arc::new(Journeys(Mutex::new(sender)));
     let mut outputs: Vec<_> = (0..REQUESTS)
         .map(|index| {
-            let (request, recorder) = request(index, clock, &sink);
+            let (request, recorder) = recorded(index, clock, &sink);
             let output = scheduler.submit(request).unwrap();
             recorder.api(clock.now(), ApiEvent::Departed);
             output

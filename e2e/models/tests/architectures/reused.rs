@@ -1,38 +1,16 @@
 //! The real scheduler over the real backend: prompts that begin alike share their KV, and nobody's text is changed by it.
 
-use std::time::Duration;
-
 use sojourn_engine::clock::Clock;
-use sojourn_engine::metrics::scheduler::SchedulerMetrics;
-use sojourn_engine::metrics::steps::Steps;
-use sojourn_engine::scheduler::Scheduler;
 use sojourn_engine::scheduler::output::Output;
-use sojourn_engine::scheduler::request::{Request, SamplingParams, Update};
-use sojourn_engine::scheduler::state::{Limits, Policy};
+use sojourn_engine::scheduler::request::Update;
 use sojourn_models::tiny::Architecture;
 
 use crate::models::{COUNT, model, prompt};
+use crate::scheduled::{request, start};
 use crate::stepped::{PLENTY, Sequence, open};
 
 /// Long enough for several pieces.
 const PROMPT: usize = 200;
-
-fn request(prompt: &[u32]) -> Request {
-    Request {
-        request_id: "r".into(),
-        prompts: vec![prompt.into()],
-        n: 1,
-        max_tokens: COUNT as u32,
-        min_tokens: 0,
-        sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
-        stop_token_ids: Vec::new(),
-        stop_matchers: Vec::new(),
-        priority: 0,
-        constraint: None,
-        recorder: None,
-        timer: None,
-    }
-}
 
 /// The ids of an answer, and how many tokens of its prompt were not computed.
 fn answer(mut output: Output) -> (Vec<u32>, u32) {
@@ -50,19 +28,7 @@ fn answer(mut output: Output) -> (Vec<u32>, u32) {
 
 fn turns(test: &str, architecture: Architecture) {
     let path = model(test, architecture);
-    let limits = Limits {
-        max_num_seqs: 4,
-        max_num_batched_tokens: 32,
-        max_queue_size: 4,
-        policy: Policy::Fcfs,
-        queue_timeout: None,
-        prefix_caching: true,
-    };
-    let steps = Steps::new(SchedulerMetrics::default(), None, false);
-    let backend = Box::new(open(&path, PLENTY));
-    let scheduler =
-        Scheduler::start(limits, backend, Clock::start(), Duration::from_secs(300), steps, |error: String| panic!("{error}"))
-            .unwrap();
+    let scheduler = start(Box::new(open(&path, PLENTY)), Clock::start(), 32, 4, true);
     let ask = |prompt: &[u32]| answer(scheduler.submit(request(prompt)).unwrap());
     let mut alone = open(&path, PLENTY);
     let mut conversation = prompt(1, PROMPT);
