@@ -33,7 +33,7 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: test-full
-test-full: test journeys clients page dashboards ## All of `make test`, and what takes longer or needs Node, Chromium or promtool
+test-full: test journeys paged clients page dashboards ## All of `make test`, and what takes longer or needs Node, Chromium or promtool
 
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
@@ -69,6 +69,10 @@ unit: prepare ## Tests that need no root and no cluster
 .PHONY: journeys
 journeys: prepare ## 100,000 random journeys through the engine, each one checked (SOJOURN_SEED repeats a run)
 	SOJOURN_JOURNEYS=100000 cargo test --test journeys -- --nocapture
+
+.PHONY: paged
+paged: prepare ## A million random steps on paged memory, each one checked
+	cargo test --lib a_million_steps -- --ignored
 
 .PHONY: clients
 clients: build ## The official OpenAI clients for Python and JavaScript against the engine
