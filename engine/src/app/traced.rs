@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sojourn_contract::exit::{Reason, Termination};
+use sojourn_contract::exit::Termination;
 use sojourn_contract::flag;
 use sojourn_journey::trace::Attributes;
 
@@ -56,8 +56,7 @@ pub fn start(telemetry: &Telemetry) -> Result<Option<Traced>, Termination> {
     environment.into_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let resource = resource::resource(attributes.clone());
     let exporter = settings.and_then(|settings| Exporter::start(&settings, resource, telemetry.journey_detail));
-    let exporter =
-        exporter.map_err(|error| Termination { reason: Reason::InvalidConfiguration, message: error.to_string() })?;
+    let exporter = exporter.map_err(|error| super::invalid(error.to_string()))?;
     let registry = Arc::new(Registry::new(telemetry.journey_history, exporter.clone()));
     let baggage = telemetry.journey_baggage.clone().into();
     Ok(Some(Traced { exporter, registry, resource: attributes.into_iter().collect(), propagators, baggage }))

@@ -90,8 +90,8 @@ impl<S: Shape> Call<'_, S> {
         };
         self.prompts.iter().flatten().try_for_each(|id| known("prompt", id))?;
         self.parameters.sampling.logit_bias.iter().try_for_each(|(id, _)| known("logit_bias", id))?;
-        let stops: HashSet<u32> = self.stops().token_ids.into_iter().filter(|id| *id < vocabulary).collect();
-        if self.parameters.min_tokens > 0 && stops.len() as u64 >= u64::from(vocabulary) {
+        let stops = || self.stops().token_ids.into_iter().filter(|id| *id < vocabulary).collect::<HashSet<u32>>();
+        if self.parameters.min_tokens > 0 && stops().len() as u64 >= u64::from(vocabulary) {
             let message = "'stop_token_ids' names every token there is, so 'min_tokens' leaves none to choose; name fewer";
             return Err(ApiError::invalid("stop_token_ids", message));
         }

@@ -68,8 +68,9 @@ impl State {
 
     fn forget_kv(&mut self, id: SequenceId) -> bool {
         self.sequences.get_mut(&id).is_some_and(|sequence| {
-            sequence.exact = 0;
-            std::mem::take(&mut sequence.computed) > 0
+            let had_kv = sequence.computed > 0;
+            sequence.cut(0);
+            had_kv
         })
     }
 }
