@@ -69,9 +69,9 @@ fn step_nanos() -> (f64, f64) {
         }
         let start = Instant::now();
         let step = state.plan(black_box(now));
-        let Some(step) = step else { panic!("there is work and no step") };
-        let answer = vec![Logits::Best(1); step.work.len()];
-        state.complete(black_box(now), &step, Ok(answer));
+        let Some(mut step) = step else { panic!("there is work and no step") };
+        let chosen = step.choose(vec![Logits::Best(1); step.work.len()]);
+        state.complete(black_box(now), &mut step, Ok(chosen));
         let nanos = start.elapsed().as_nanos() as f64;
         if traced {
             on.push(nanos)
@@ -144,6 +144,7 @@ fn request(recorder: Option<Arc<Recorder>>) -> Request {
         stop_token_ids: Vec::new(),
         stop_matchers: Vec::new(),
         priority: 0,
+        whole: false,
         constraint: None,
         recorder,
         timer: None,

@@ -25,6 +25,9 @@ use crate::scheduler::request::Constraint;
 use crate::served::Served;
 use crate::text::{ChatOptions, Text, TextError};
 
+/// Bytes of a request that is prepared at once: some 250 tokens, which take 0.7 ms.
+const SHORT_BODY: usize = 1024;
+
 /// `POST /v1/chat/completions`
 pub async fn chat(State(api): State<Arc<Api>>, Extension(visit): Extension<Arc<Visit>>, request: HttpRequest) -> Response {
     let answer = async {
@@ -38,7 +41,7 @@ pub async fn chat(State(api): State<Arc<Api>>, Extension(visit): Extension<Arc<V
         let ToolPlan { template, form, parser } =
             request.tools.clone().plan(served.tool_call_format, parameters.form.take())?;
         let limit = served.max_model_len;
-        let prepared = on_blocking_pool(&api, served, move |text| {
+        let prepared = prepare(&api, served, is_short(&body) && form.is_none(), move |text| {
             Ok((encode_chat(text, &request, template, limit)?, constraint(text, form)?))
         });
         let (prompt, constraint) = prepared.await?;
@@ -62,7 +65,7 @@ pub async fn completion(
         check_model(parameters.model.as_deref(), served)?;
         parameters.fill_in(&served.generation);
         let (form, limit) = (parameters.form.take(), served.max_model_len);
-        let prepared = on_blocking_pool(&api, served, move |text| {
+        let prepared = prepare(&api, served, is_short(&body) && form.is_none(), move |text| {
             let constraint = constraint(text, form)?;
             let encode = |prompt| encode(text, prompt, add_special_tokens, echo, limit);
             Ok((prompts.into_iter().map(encode).collect::<Result<Vec<_>, _>>()?, constraint))
@@ -136,12 +139,22 @@ pub fn check_model(asked: Option<&str>, served: &Served) -> Result<(), ApiError>
     }
 }
 
-/// Runs what takes milliseconds away from the threads that serve connections, a bounded number of them at once.
-pub async fn on_blocking_pool<T: Send + 'static>(
+/// Whether what a request says is templated and tokenized in less time than the way to another thread and back may take.
+pub fn is_short(body: &[u8]) -> bool {
+    body.len() <= SHORT_BODY
+}
+
+/// Templates, tokenizes, compiles: at once what is short, the rest away from the threads that serve connections, a bounded
+/// number of them at once.
+pub async fn prepare<T: Send + 'static>(
     api: &Api,
     served: &Served,
+    short: bool,
     work: impl FnOnce(&Text) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    if short {
+        return work(&served.text);
+    }
     // The work keeps the permit, also when nobody waits for it any more.
     let permit = api.blocking.clone().acquire_owned().await;
     let text = served.text.clone();

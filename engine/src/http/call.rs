@@ -64,6 +64,7 @@ impl<S: Shape> Call<'_, S> {
             stop_matchers: (0..sequences).map(matcher).collect(),
             constraint: self.constraint.take(),
             priority: parameters.priority,
+            whole: !parameters.stream,
             recorder: self.visit.recorder(),
             timer: self.visit.timer(),
         };

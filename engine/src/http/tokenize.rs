@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use super::Api;
-use super::answer::{check_model, encode_chat, on_blocking_pool, read, served, within_time};
+use super::answer::{check_model, encode_chat, is_short, prepare, read, served, within_time};
 use super::error::ApiError;
 use super::openai::chat::ChatRequest;
 use super::openai::fields::{Fields, must_be};
@@ -33,7 +33,7 @@ pub async fn tokenize(State(api): State<Arc<Api>>, Extension(visit): Extension<A
         let return_token_strs = fields.flag("return_token_strs")?.unwrap_or(false);
         let what = tokenizable(&mut fields, &body)?;
         let (limit, format) = (served.max_model_len, served.tool_call_format);
-        let tokenized = on_blocking_pool(&api, served, move |text| {
+        let tokenized = prepare(&api, served, is_short(&body), move |text| {
             let tokens = match what {
                 Tokenizable::Text(prompt, add_special_tokens) => text.encode_within(&prompt, add_special_tokens, limit)?,
                 Tokenizable::Chat(request) => {
@@ -80,7 +80,7 @@ pub async fn detokenize(
         if let Some(id) = tokens.iter().find(|id| **id >= vocabulary) {
             return Err(ApiError::unknown_token_id("tokens", *id, vocabulary));
         }
-        let prompt = on_blocking_pool(&api, served, move |text| Ok(text.decode(&tokens)?)).await?;
+        let prompt = prepare(&api, served, is_short(&body), move |text| Ok(text.decode(&tokens)?)).await?;
         Ok(Json(json!({"prompt": prompt})).into_response())
     };
     within_time(&api, &visit, answer).await

@@ -4,7 +4,8 @@ use sojourn_contract::journey::{FinishStatus, PreemptReason};
 use sojourn_journey::record::Stamp;
 
 use super::request::Failure;
-use super::state::{State, Step};
+use super::state::State;
+use super::step::Step;
 use crate::backend::{SequenceId, StepError};
 
 impl State {

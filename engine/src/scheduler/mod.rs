@@ -2,10 +2,10 @@
 //! handle that the API layer has.
 //!
 //! ```text
-//! submit ─▶ State::admit ─┐                       ┌─▶ updates ─▶ Output
-//! drop   ─▶ State::cancel ┴▶ plan ─▶ Backend::step ─▶ complete
+//! submit ─▶ State::admit ─┐                   ┌─▶ updates ─▶ Output
+//! drop   ─▶ State::cancel ┴▶ plan ─▶ Step::run ─▶ complete
 //! ```
-//! The state is behind a mutex that is held for microseconds and never across a backend's step, so that a request is queued,
+//! The state is behind a mutex that is held for microseconds and never across a step, nor while tokens are chosen, so that a request is queued,
 //! refused or cancelled at the moment it asks.
 
 pub mod blocks;
@@ -19,6 +19,7 @@ pub mod sampling;
 pub mod sequence;
 pub mod stall;
 pub mod state;
+pub mod step;
 #[cfg(test)]
 mod tests;
 
@@ -27,16 +28,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 
-use crate::backend::{Backend, Logits, StepError};
+use crate::backend::{Backend, StepError};
 use crate::clock::Clock;
 use crate::metrics::steps::Steps;
-use output::Output;
-use request::{Load, Refusal, Request, Update};
+use output::{Output, Reader};
+use request::{Load, Refusal, Request};
 use sequence::{RequestId, SoFar};
 use stall::{InStep, Stall, Watch};
-use state::{Limits, State, Step};
+use state::{Limits, State};
+use step::Step;
 
 /// Panics in a row, without a step between them that succeeded, after which the backend is given up.
 const MOST_PANICS: u32 = 3;
@@ -68,17 +70,17 @@ struct Shared {
 
 struct Inner {
     state: State,
-    readers: HashMap<RequestId, UnboundedSender<Update>>,
+    readers: HashMap<RequestId, Reader>,
     in_step: Option<InStep>,
     stopped: bool,
 }
 
 impl Inner {
-    /// Passes on what happened. A reader that is gone needs nothing.
+    /// Passes on what happened.
     fn deliver(&mut self) {
         for (request, update) in self.state.take_updates() {
-            if let Some(reader) = self.readers.get(&request) {
-                drop(reader.send(update));
+            if let Some(reader) = self.readers.get_mut(&request) {
+                reader.tell(update);
             }
         }
         self.readers.retain(|request, _| self.state.has(*request));
@@ -129,9 +131,10 @@ impl Scheduler {
     /// Queues a request. On success its recorder has `api.HANDOFF_TO_CORE` and each sequence is QUEUED.
     pub fn submit(&self, request: Request) -> Result<Output, Refusal> {
         let mut inner = self.0.lock();
+        let whole = request.whole;
         let id = inner.state.admit(self.0.clock.now(), request)?;
-        let (reader, updates) = unbounded_channel();
-        inner.readers.insert(id, reader);
+        let (sender, updates) = unbounded_channel();
+        inner.readers.insert(id, Reader::new(sender, whole));
         self.0.changed.notify_all();
         Ok(Output { request: id, updates, scheduler: Arc::downgrade(&self.0) })
     }
@@ -194,14 +197,14 @@ fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
         let now = shared.clock.now();
         let step = inner.state.plan(now);
         inner.deliver();
-        let Some(step) = step else {
+        let Some(mut step) = step else {
             inner = shared.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         inner.in_step = Some(InStep { number: step.number, began: now.monotonic, requests: inner.state.requests_of(&step) });
         let load = inner.state.weigh(&step);
         drop(inner);
-        let answer = catch_unwind(AssertUnwindSafe(|| execute(backend, &step)));
+        let answer = catch_unwind(AssertUnwindSafe(|| step.run(backend)));
         let ended = shared.clock.now().monotonic;
         shared.steps.stepped(&load, ended - now.monotonic, ended);
         let recovered = answer.as_ref().err().map(|panic| recover(backend, panic_message(panic.as_ref())));
@@ -210,24 +213,18 @@ fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
         match (answer, recovered) {
             (Ok(answer), _) => {
                 panics = if answer.is_ok() { 0 } else { panics };
-                inner.state.complete(shared.clock.now(), &step, answer);
+                inner.state.complete(shared.clock.now(), &mut step, answer);
             }
             (Err(_), Some(Ok(error))) if panics + 1 < MOST_PANICS => {
                 panics += 1;
-                inner.state.complete(shared.clock.now(), &step, Err(error));
+                inner.state.complete(shared.clock.now(), &mut step, Err(error));
                 inner.state.kv_lost(shared.clock.now());
             }
-            (Err(panic), _) => return Err(give_up(shared, &mut inner, &step, panic_message(panic.as_ref()))),
+            (Err(panic), _) => return Err(give_up(shared, &mut inner, &mut step, panic_message(panic.as_ref()))),
         }
         inner.deliver();
     }
     Ok(())
-}
-
-/// The copies of KV, then the work.
-fn execute(backend: &mut dyn Backend, step: &Step) -> Result<Vec<Logits>, StepError> {
-    step.adoptions.iter().try_for_each(|adoption| backend.adopt(adoption))?;
-    backend.step(&step.work)
 }
 
 /// Makes the backend usable again after a panic; gives the error that the step's sequences end with.
@@ -243,7 +240,7 @@ fn recover(backend: &mut dyn Backend, panic: &str) -> Result<StepError, ()> {
     }
 }
 
-fn give_up(shared: &Shared, inner: &mut Inner, step: &Step, panic: &str) -> String {
+fn give_up(shared: &Shared, inner: &mut Inner, step: &mut Step, panic: &str) -> String {
     let error = format!("the backend panicked: {panic}");
     inner.state.close();
     inner.state.complete(shared.clock.now(), step, Err(StepError::Failed(error.clone())));

@@ -1,6 +1,7 @@
 //! What a planned step amounts to, for whoever counts and logs steps.
 
-use super::state::{State, Step};
+use super::state::State;
+use super::step::Step;
 use crate::backend::architecture::Tokens;
 use crate::backend::{Want, Work};
 use crate::metrics::steps::StepLoad;

@@ -4,7 +4,8 @@ use sojourn_contract::journey::PreemptReason;
 use sojourn_journey::record::Stamp;
 
 use super::sequence::Urgency;
-use super::state::{State, Step};
+use super::state::State;
+use super::step::{Chooser, Step};
 use crate::backend::{SequenceId, Want, Work};
 
 /// Tokens that a sequence decodes in one turn, when a backend runs one sequence at a time and several want to: more of them
@@ -34,8 +35,8 @@ impl State {
             // All of them were preempted for want of blocks: choose again among those that are left.
             if !fitting.is_empty() {
                 self.step += 1;
-                let work = fitting.into_iter().filter_map(|(id, tokens)| self.work(id, tokens)).collect();
-                return Some(Step { number: self.step, adoptions: self.take_adoptions(), work });
+                let (work, choosers) = fitting.into_iter().filter_map(|(id, tokens)| self.work(id, tokens)).unzip();
+                return Some(Step { number: self.step, adoptions: self.take_adoptions(), work, choosers });
             }
         }
     }
@@ -60,23 +61,21 @@ impl State {
         self.sequences.get(&id).map(|sequence| sequence.urgency)
     }
 
-    fn work(&mut self, id: SequenceId, tokens: usize) -> Option<Work> {
+    fn work(&mut self, id: SequenceId, tokens: usize) -> Option<(Work, Option<Chooser>)> {
         let step = self.step;
         let sequence = self.sequences.get_mut(&id)?;
         sequence.in_flight = true;
         sequence.last_turn = step;
         let end = sequence.computed + tokens;
-        let want = match end == sequence.tokens.len() && sequence.max_tokens > 0 {
-            true => sequence.sampler.want(!sequence.banned().is_empty()),
-            false => Want::Nothing,
-        };
-        Some(Work {
+        let chooser = sequence.lend_chooser(end);
+        let work = Work {
             sequence: id,
             start: u32::try_from(sequence.computed).unwrap_or(u32::MAX),
             tokens: sequence.tokens[sequence.computed..end].to_vec(),
             blocks: sequence.blocks.clone(),
-            want,
-        })
+            want: chooser.as_ref().map_or(Want::Nothing, Chooser::want),
+        };
+        Some((work, chooser))
     }
 
     // === the running set ===

@@ -29,6 +29,8 @@ pub struct Request {
     pub constraint: Option<Box<dyn Constraint>>,
     /// Lower goes first, under the priority policy.
     pub priority: i32,
+    /// Whoever reads its output waits for the whole of it, and need not be woken for each token.
+    pub whole: bool,
     /// Where its core events go; `None` with tracing off.
     pub recorder: Option<Arc<Recorder>>,
     /// What measures it.

@@ -2,7 +2,7 @@
 //! seed and of how many tokens were chosen, never of what else runs.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -17,12 +17,12 @@ const HEAD: usize = 1024;
 pub struct Sampler {
     params: SamplingParams,
     rng: StdRng,
+    /// The prompt's tokens, each once, where they count: with a repetition penalty.
+    prompt: HashSet<u32>,
     /// How often each token was generated.
     generated: HashMap<u32, u32>,
     /// Grammar of the sequence.
     constraint: Option<Box<dyn Constraint>>,
-    /// The grammar lets nothing follow.
-    over: bool,
 }
 
 /// A chosen token.
@@ -32,13 +32,17 @@ pub struct Choice {
     pub id: u32,
     /// Probabilities, if the request asked for them.
     pub logprobs: Option<Logprobs>,
+    /// The grammar lets nothing follow.
+    pub is_last: bool,
 }
 
 impl Sampler {
     /// A sampler for the sequence of this index of its request.
-    pub fn new(params: SamplingParams, sequence: u32, constraint: Option<Box<dyn Constraint>>) -> Self {
+    pub fn new(params: SamplingParams, sequence: u32, prompt: &[u32], constraint: Option<Box<dyn Constraint>>) -> Self {
         let seed = params.seed.map_or_else(rand::random, |seed| seed.wrapping_add(u64::from(sequence)));
-        Self { params, rng: StdRng::seed_from_u64(seed), generated: HashMap::new(), constraint, over: false }
+        let prompt = if params.repetition_penalty == 1.0 { &[] } else { prompt };
+        let prompt = prompt.iter().copied().collect();
+        Self { params, rng: StdRng::seed_from_u64(seed), prompt, generated: HashMap::new(), constraint }
     }
 
     /// How much of the logits it needs, given whether some tokens are banned.
@@ -49,16 +53,11 @@ impl Sampler {
         if plain && self.constraint.is_none() { Want::Best } else { Want::Row }
     }
 
-    /// The grammar lets nothing follow what was chosen.
-    pub fn is_over(&self) -> bool {
-        self.over
-    }
-
     /// Chooses the next token; `banned` ones are chosen only where the grammar allows nothing else. An error, for the client,
     /// if there is none to choose.
-    pub fn choose(&mut self, logits: Logits, prompt: &[u32], banned: &[u32]) -> Result<Choice, String> {
+    pub fn choose(&mut self, logits: Logits, banned: &[u32]) -> Result<Choice, String> {
         let mut row = match logits {
-            Logits::Best(id) if self.constraint.is_none() => return Ok(self.chosen(id, None)),
+            Logits::Best(id) if self.constraint.is_none() => return Ok(self.chosen(id, None, false)),
             Logits::Best(_) | Logits::Nothing => return Err("the backend gave no logits".to_owned()),
             Logits::Row(row) => row,
         };
@@ -66,31 +65,29 @@ impl Sampler {
         if let Some(constraint) = &mut self.constraint {
             constraint.mask(&mut row)?;
         }
-        let id = self.pick(&row, prompt, banned).or_else(|| {
+        let id = self.pick(&row, banned).or_else(|| {
             self.constraint.as_ref()?;
-            self.pick(&row, prompt, &[])
+            self.pick(&row, &[])
         });
         let id = id.ok_or("the model gave no finite logit")?;
-        if let Some(constraint) = &mut self.constraint {
-            self.over = constraint.advance(id)?;
-        }
+        let is_last = self.constraint.as_mut().map_or(Ok(false), |constraint| constraint.advance(id))?;
         let logprobs = self.params.logprobs.map(|top| logprobs(&row, id, top as usize));
-        Ok(self.chosen(id, logprobs))
+        Ok(self.chosen(id, logprobs, is_last))
     }
 
-    fn pick(&mut self, row: &[f32], prompt: &[u32], banned: &[u32]) -> Option<u32> {
+    fn pick(&mut self, row: &[f32], banned: &[u32]) -> Option<u32> {
         let mut shifted = row.to_vec();
-        self.shift(&mut shifted, prompt, banned);
+        self.shift(&mut shifted, banned);
         if self.params.temperature == 0.0 { best(&shifted) } else { self.draw(&shifted) }
     }
 
-    fn chosen(&mut self, id: u32, logprobs: Option<Logprobs>) -> Choice {
+    fn chosen(&mut self, id: u32, logprobs: Option<Logprobs>, is_last: bool) -> Choice {
         *self.generated.entry(id).or_default() += 1;
-        Choice { id, logprobs }
+        Choice { id, logprobs, is_last }
     }
 
     /// Biases, penalties and bans, in vLLM's order: a repetition penalty also scales a bias.
-    fn shift(&self, row: &mut [f32], prompt: &[u32], banned: &[u32]) {
+    fn shift(&self, row: &mut [f32], banned: &[u32]) {
         let p = &self.params;
         for (id, bias) in &p.logit_bias {
             if let Some(at) = position(row, *id) {
@@ -98,11 +95,9 @@ impl Sampler {
             }
         }
         if p.repetition_penalty != 1.0 {
-            let mut seen: Vec<u32> = prompt.iter().copied().chain(self.generated.keys().copied()).collect();
-            seen.sort_unstable();
-            seen.dedup();
-            for logit in seen.iter().filter_map(|id| position(row, *id)).collect::<Vec<_>>() {
-                row[logit] *= if row[logit] > 0.0 { p.repetition_penalty.recip() } else { p.repetition_penalty };
+            let generated = self.generated.keys().filter(|id| !self.prompt.contains(id));
+            for at in self.prompt.iter().chain(generated).filter_map(|id| position(row, *id)).collect::<Vec<_>>() {
+                row[at] *= if row[at] > 0.0 { p.repetition_penalty.recip() } else { p.repetition_penalty };
             }
         }
         for (id, count) in &self.generated {
@@ -212,7 +207,7 @@ mod tests {
     const ROW: [f32; 5] = [1.0, 3.0, 2.0, f32::NEG_INFINITY, 0.0];
 
     fn choose(params: SamplingParams, banned: &[u32]) -> Choice {
-        Sampler::new(params, 0, None).choose(Logits::Row(ROW.to_vec()), &[], banned).unwrap()
+        Sampler::new(params, 0, &[], None).choose(Logits::Row(ROW.to_vec()), banned).unwrap()
     }
 
     fn greedy() -> SamplingParams {
@@ -236,16 +231,16 @@ mod tests {
 
     #[test]
     fn greedy_without_shifts_needs_only_the_best() {
-        assert_eq!(Sampler::new(greedy(), 0, None).want(false), Want::Best);
-        assert_eq!(Sampler::new(greedy(), 0, None).want(true), Want::Row);
-        assert_eq!(Sampler::new(SamplingParams { logprobs: Some(0), ..greedy() }, 0, None).want(false), Want::Row);
+        assert_eq!(Sampler::new(greedy(), 0, &[], None).want(false), Want::Best);
+        assert_eq!(Sampler::new(greedy(), 0, &[], None).want(true), Want::Row);
+        assert_eq!(Sampler::new(SamplingParams { logprobs: Some(0), ..greedy() }, 0, &[], None).want(false), Want::Row);
     }
 
     #[test]
     fn the_same_seed_draws_the_same_tokens() {
         let tokens = |seed| {
-            let mut sampler = Sampler::new(SamplingParams { seed: Some(seed), ..SamplingParams::default() }, 0, None);
-            (0..50).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id).collect::<Vec<_>>()
+            let mut sampler = Sampler::new(SamplingParams { seed: Some(seed), ..SamplingParams::default() }, 0, &[], None);
+            (0..50).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[]).unwrap().id).collect::<Vec<_>>()
         };
         assert_eq!(tokens(7), tokens(7));
         assert_ne!(tokens(7), tokens(8));
@@ -264,18 +259,18 @@ mod tests {
     #[test]
     fn penalties_and_biases_shift_the_choice() {
         assert_eq!(choose(SamplingParams { logit_bias: vec![(4, 100.0)], ..greedy() }, &[]).id, 4);
-        let mut sampler = Sampler::new(SamplingParams { presence_penalty: 2.0, ..greedy() }, 0, None);
-        let ids: Vec<u32> = (0..3).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id).collect();
+        let mut sampler = Sampler::new(SamplingParams { presence_penalty: 2.0, ..greedy() }, 0, &[], None);
+        let ids: Vec<u32> = (0..3).map(|_| sampler.choose(Logits::Row(ROW.to_vec()), &[]).unwrap().id).collect();
         assert_eq!(ids, [1, 2, 0]);
-        let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 4.0, ..greedy() }, 0, None);
-        assert_eq!(sampler.choose(Logits::Row(ROW.to_vec()), &[1], &[]).unwrap().id, 2);
+        let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 4.0, ..greedy() }, 0, &[1], None);
+        assert_eq!(sampler.choose(Logits::Row(ROW.to_vec()), &[]).unwrap().id, 2);
     }
 
     #[test]
     fn a_repetition_penalty_also_scales_a_bias() {
         let params = SamplingParams { repetition_penalty: 2.0, logit_bias: vec![(4, 3.0)], ..greedy() };
         // 4 has 0 + 3 and 1 has 3; halved, both are below 2's 2.
-        assert_eq!(Sampler::new(params, 0, None).choose(Logits::Row(ROW.to_vec()), &[1, 4], &[]).unwrap().id, 2);
+        assert_eq!(Sampler::new(params, 0, &[1, 4], None).choose(Logits::Row(ROW.to_vec()), &[]).unwrap().id, 2);
     }
 
     #[test]
@@ -307,7 +302,7 @@ mod tests {
     }
 
     fn held(params: SamplingParams, tokens: &[u32]) -> Sampler {
-        Sampler::new(params, 0, Some(Box::new(Only(tokens.to_vec()))))
+        Sampler::new(params, 0, &[], Some(Box::new(Only(tokens.to_vec()))))
     }
 
     #[test]
@@ -316,33 +311,35 @@ mod tests {
         for params in [greedy(), SamplingParams::default(), biased] {
             let mut sampler = held(params, &[4, 0]);
             assert_eq!(sampler.want(false), Want::Row);
-            let mut next = || sampler.choose(Logits::Row(ROW.to_vec()), &[], &[]).unwrap().id;
-            assert_eq!([next(), next()], [4, 0]);
-            assert!(sampler.is_over());
+            let mut next = || {
+                let choice = sampler.choose(Logits::Row(ROW.to_vec()), &[]).unwrap();
+                (choice.id, choice.is_last)
+            };
+            assert_eq!([next(), next()], [(4, false), (0, true)]);
         }
     }
 
     #[test]
     fn a_ban_gives_way_where_the_grammar_allows_nothing_else() {
-        assert_eq!(held(greedy(), &[2]).choose(Logits::Row(ROW.to_vec()), &[], &[2]).unwrap().id, 2);
+        assert_eq!(held(greedy(), &[2]).choose(Logits::Row(ROW.to_vec()), &[2]).unwrap().id, 2);
     }
 
     #[test]
     fn probabilities_are_of_what_the_grammar_allows() {
-        let choice = held(SamplingParams { logprobs: Some(3), ..greedy() }, &[4]).choose(Logits::Row(ROW.to_vec()), &[], &[]);
+        let choice = held(SamplingParams { logprobs: Some(3), ..greedy() }, &[4]).choose(Logits::Row(ROW.to_vec()), &[]);
         assert_eq!(choice.unwrap().logprobs, Some(Logprobs { chosen: 0.0, top: vec![(4, 0.0)] }));
     }
 
     #[test]
     fn a_grammar_that_is_stuck_is_an_error() {
-        assert_eq!(held(greedy(), &[]).choose(Logits::Row(ROW.to_vec()), &[], &[]), Err("stuck".to_owned()));
+        assert_eq!(held(greedy(), &[]).choose(Logits::Row(ROW.to_vec()), &[]), Err("stuck".to_owned()));
         // The model itself rules out token 3.
-        assert!(held(greedy(), &[3]).choose(Logits::Row(ROW.to_vec()), &[], &[]).is_err());
-        assert!(held(greedy(), &[1]).choose(Logits::Best(1), &[], &[]).is_err());
+        assert!(held(greedy(), &[3]).choose(Logits::Row(ROW.to_vec()), &[]).is_err());
+        assert!(held(greedy(), &[1]).choose(Logits::Best(1), &[]).is_err());
     }
 
     #[test]
     fn a_row_without_a_finite_logit_is_no_choice() {
-        assert_eq!(Sampler::new(greedy(), 0, None).choose(Logits::Row(vec![f32::NAN; 3]), &[], &[]).ok(), None);
+        assert_eq!(Sampler::new(greedy(), 0, &[], None).choose(Logits::Row(vec![f32::NAN; 3]), &[]).ok(), None);
     }
 }

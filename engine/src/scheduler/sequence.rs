@@ -7,7 +7,8 @@ use sojourn_journey::log::CoreLog;
 use sojourn_journey::record::{CoreEvent, CoreRecord, Progress, Stamp};
 
 use super::request::{Request, StopMatcher};
-use super::sampling::Sampler;
+use super::sampling::{Choice, Sampler};
+use super::step::Chooser;
 use crate::backend::SequenceId;
 use crate::metrics::timer::RequestTimer;
 use crate::recorder::Recorder;
@@ -38,7 +39,8 @@ pub struct Sequence {
     pub(super) min_tokens: usize,
     pub(super) stop_token_ids: Vec<u32>,
     pub(super) stop_matcher: Option<Box<dyn StopMatcher>>,
-    pub(super) sampler: Sampler,
+    /// Chooses its tokens; `None` while a step has it on loan.
+    pub(super) sampler: Option<Sampler>,
     /// KV blocks that it holds.
     pub(super) blocks: Vec<u32>,
     /// Tokens from the front whose KV is valid.
@@ -94,11 +96,12 @@ impl Sequence {
             min_tokens: request.min_tokens as usize,
             stop_token_ids: request.stop_token_ids.clone(),
             stop_matcher: matcher,
-            sampler: Sampler::new(
+            sampler: Some(Sampler::new(
                 request.sampling.clone(),
                 choice,
+                prompt,
                 request.constraint.as_ref().map(|constraint| constraint.fresh()),
-            ),
+            )),
             blocks: Vec::new(),
             computed: 0,
             exact: 0,
@@ -155,16 +158,26 @@ impl Sequence {
     }
 
     /// Tokens that may not be chosen next: stops, before `min_tokens`.
-    pub(super) fn banned(&self) -> &[u32] {
+    fn banned(&self) -> &[u32] {
         if self.generated() < self.min_tokens { &self.stop_token_ids } else { &[] }
     }
 
+    /// What chooses the token behind `end` tokens, if that is where the next one comes.
+    pub(super) fn lend_chooser(&mut self, end: usize) -> Option<Chooser> {
+        if end < self.tokens.len() || self.max_tokens == 0 {
+            return None;
+        }
+        let banned = self.banned().to_vec();
+        self.sampler.take().map(|sampler| Chooser { sampler, banned })
+    }
+
     /// How the sequence ends with the token that was just added, if it does.
-    pub(super) fn ends_with(&mut self, token: u32) -> Option<FinishStatus> {
+    pub(super) fn ends_with(&mut self, choice: &Choice) -> Option<FinishStatus> {
+        let token = choice.id;
         let may_stop = self.generated() > self.min_tokens;
         let text_stops = self.stop_matcher.as_mut().is_some_and(|matcher| matcher.push(token, may_stop));
         match () {
-            () if self.sampler.is_over() => Some(FinishStatus::Stopped),
+            () if choice.is_last => Some(FinishStatus::Stopped),
             () if may_stop && (self.stop_token_ids.contains(&token) || text_stops) => Some(FinishStatus::Stopped),
             () if self.generated() >= self.max_tokens => Some(FinishStatus::Length),
             () => None,

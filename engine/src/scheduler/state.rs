@@ -13,7 +13,8 @@ use super::plan::Turns;
 use super::prefix::Prefixes;
 use super::request::{Failure, Finished, Load, Refusal, Request, Token, Update};
 use super::sequence::{RequestId, Sequence, SoFar, Urgency};
-use crate::backend::{Adoption, Caps, Logits, SequenceId, StepError, Work};
+use super::step::{Chosen, Step};
+use crate::backend::{Caps, SequenceId, StepError, Work};
 
 /// What bounds the scheduler; the backend's capabilities besides.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,17 +40,6 @@ pub enum Policy {
     Fcfs,
     /// By the request's `priority`, lower first, then in order of arrival.
     Priority,
-}
-
-/// The backend's next step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Number of the step, from 1.
-    pub number: u64,
-    /// Copies of KV that come before the work.
-    pub adoptions: Vec<Adoption>,
-    /// At least one sequence's work.
-    pub work: Vec<Work>,
 }
 
 /// The scheduler's state.
@@ -204,17 +194,18 @@ impl State {
         sequences.map(|sequence| sequence.request_id.clone()).collect()
     }
 
-    /// Takes the answer to the step that [`State::plan`] gave.
-    pub fn complete(&mut self, now: Stamp, step: &Step, answer: Result<Vec<Logits>, StepError>) {
-        for work in &step.work {
+    /// Takes the answer to the step that [`State::plan`] gave, and what the step had on loan.
+    pub fn complete(&mut self, now: Stamp, step: &mut Step, answer: Result<Vec<Chosen>, StepError>) {
+        for (work, chooser) in step.work.iter().zip(&mut step.choosers) {
             if let Some(sequence) = self.sequences.get_mut(&work.sequence) {
                 sequence.in_flight = false;
+                sequence.sampler = sequence.sampler.take().or(chooser.take().map(|chooser| chooser.sampler));
             }
         }
         match answer {
-            Ok(rows) => {
-                for (work, logits) in step.work.iter().zip(rows) {
-                    self.advance(now, work, logits);
+            Ok(chosen) => {
+                for (work, chosen) in step.work.iter().zip(chosen) {
+                    self.advance(now, work, chosen);
                 }
             }
             Err(error) => self.step_failed(now, step, &error),
@@ -222,7 +213,7 @@ impl State {
         self.bury(step);
     }
 
-    fn advance(&mut self, now: Stamp, work: &Work, logits: Logits) {
+    fn advance(&mut self, now: Stamp, work: &Work, chosen: Chosen) {
         if !self.is_live(work.sequence) {
             return;
         }
@@ -232,17 +223,16 @@ impl State {
         if sequence.pending() > 0 {
             return;
         }
-        if sequence.max_tokens == 0 {
-            return self.finish(now, work.sequence, FinishStatus::Length, None);
-        }
-        let banned = sequence.banned().to_vec();
-        let choice = match sequence.sampler.choose(logits, &sequence.tokens[..sequence.prompt_len], &banned) {
-            Ok(choice) => choice,
-            Err(error) => return self.finish(now, work.sequence, FinishStatus::Error, Some(Failure::Generation(error))),
+        let choice = match chosen {
+            None => return self.finish(now, work.sequence, FinishStatus::Length, None),
+            Some(Ok(choice)) => choice,
+            Some(Err(error)) => {
+                return self.finish(now, work.sequence, FinishStatus::Error, Some(Failure::Generation(error)));
+            }
         };
         sequence.tokens.push(choice.id);
         sequence.record_token(now, step);
-        let end = sequence.ends_with(choice.id);
+        let end = sequence.ends_with(&choice);
         let stop = end == Some(FinishStatus::Stopped) && sequence.stop_token_ids.contains(&choice.id);
         let token = Token { sequence: sequence.index, id: choice.id, stop, logprobs: choice.logprobs };
         self.updates.push((sequence.request, Update::Token(token)));

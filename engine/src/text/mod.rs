@@ -1,6 +1,6 @@
 //! The model's text side: chat template, tokenizer, incremental detokenizer, stop strings. No I/O, and no clock but for
-//! templates that ask for the date; every method may be called from any thread, and the slow ones (`chat_prompt`, `encode`)
-//! belong on a blocking pool.
+//! templates that ask for the date; every method may be called from any thread, and of long texts the slow ones (`chat_prompt`,
+//! `encode`) belong on a blocking pool.
 
 pub mod bytes;
 pub mod decode;

@@ -47,6 +47,7 @@ pub fn request(prompt: &[u32]) -> Request {
         stop_token_ids: Vec::new(),
         stop_matchers: Vec::new(),
         priority: 0,
+        whole: false,
         constraint: None,
         recorder: None,
         timer: None,

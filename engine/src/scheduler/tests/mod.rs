@@ -13,7 +13,8 @@ use sojourn_journey::record::{ApiEvent, CoreEvent, CoreRecord, Journey, Stamp};
 
 use super::request::{Refusal, Request, SamplingParams, Update};
 use super::sequence::RequestId;
-use super::state::{Limits, Policy, State, Step};
+use super::state::{Limits, Policy, State};
+use super::step::Step;
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, Work};
 use crate::recorder::{Recorder, RequestContext, Sink};
@@ -85,11 +86,11 @@ impl Simulation {
         for sequence in self.state.take_released() {
             self.backend.release(sequence);
         }
-        let Some(step) = self.state.plan(self.now()) else { return false };
+        let Some(mut step) = self.state.plan(self.now()) else { return false };
         self.work.extend(step.work.clone());
-        let answer = super::execute(&mut self.backend, &step);
+        let answer = step.run(&mut self.backend);
         self.step += 1;
-        self.state.complete(self.now(), &step, answer);
+        self.state.complete(self.now(), &mut step, answer);
         self.updates.extend(self.state.take_updates());
         self.check_kv(&step);
         true
@@ -162,6 +163,7 @@ fn request(prompt: usize, max_tokens: u32) -> Request {
         stop_matchers: Vec::new(),
         constraint: None,
         priority: 0,
+        whole: false,
         recorder: None,
         timer: None,
     }
@@ -359,9 +361,9 @@ fn cancelling_frees_what_was_held_whatever_the_stage() {
         simulation.steps(steps);
         let in_flight = simulation.state.plan(simulation.now());
         ids.iter().for_each(|id| simulation.state.cancel(simulation.now(), *id));
-        if let Some(step) = in_flight {
-            let answer = simulation.backend.step(&step.work);
-            simulation.state.complete(simulation.now(), &step, answer);
+        if let Some(mut step) = in_flight {
+            let answer = step.run(&mut simulation.backend);
+            simulation.state.complete(simulation.now(), &mut step, answer);
         }
         assert!(simulation.state.is_idle());
         assert_eq!(simulation.state.kv_usage().1, 0);

@@ -94,6 +94,7 @@ impl Walk {
         let request = Request {
             prompts: vec![prompt.clone().into()],
             priority: self.rng.random_range(-1..2),
+            whole: false,
             n: self.rng.random_range(1..3),
             ..request(1, self.rng.random_range(0..30))
         };
@@ -121,7 +122,7 @@ impl Walk {
     fn step(&mut self) {
         self.state.take_released();
         self.now += 1;
-        let Some(step) = self.state.plan(self.stamp()) else { return };
+        let Some(mut step) = self.state.plan(self.stamp()) else { return };
         self.note(&step);
         self.memory.fault = match self.rng.random_range(0..100) {
             0..2 => Some(Fault::Step),
@@ -129,7 +130,7 @@ impl Walk {
             _ => None,
         };
         let planned = self.memory.fault;
-        let answer = crate::scheduler::execute(&mut self.memory, &step);
+        let answer = step.run(&mut self.memory);
         match (&answer, planned) {
             (Ok(_), None) => self.check_what_was_read(&step),
             (Err(_), Some(Fault::Step)) => self.seen.failed_steps += 1,
@@ -145,7 +146,7 @@ impl Walk {
             1 => self.submit(),
             _ => {}
         }
-        self.state.complete(self.stamp(), &step, answer);
+        self.state.complete(self.stamp(), &mut step, answer);
         self.hear();
         self.check_memory();
     }

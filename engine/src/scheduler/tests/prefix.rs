@@ -124,8 +124,8 @@ fn a_copy_that_failed_is_not_kept_for_later_prompts() {
     simulation.run();
     // As if it had been cancelled while its copy was made.
     let adoption = Adoption { from: 99, from_blocks: vec![9], to: 0, to_blocks: vec![0], tokens: 16 };
-    let step = Step { number: 99, adoptions: vec![adoption], work: Vec::new() };
-    simulation.state.complete(simulation.now(), &step, Err(StepError::OutOfMemory("no copy".to_owned())));
+    let mut step = Step { number: 99, adoptions: vec![adoption], work: Vec::new(), choosers: Vec::new() };
+    simulation.state.complete(simulation.now(), &mut step, Err(StepError::OutOfMemory("no copy".to_owned())));
     let again = simulation.submit(ask(counting(1, 40), 3)).unwrap();
     simulation.run();
     assert_eq!(simulation.cached(again), [0]);
