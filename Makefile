@@ -12,6 +12,7 @@ SCENARIOS := \
   rules \
   sampling \
   quick_start \
+  preempts_the_model \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
   serves_while_the_collector_is_broken \
