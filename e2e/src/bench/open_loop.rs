@@ -1,18 +1,27 @@
 //! Requests that arrive when they arrive, whether or not earlier ones were answered: a Poisson process, as independent
 //! callers are. Latency counts from the moment a request was due, so that a client that falls behind hides nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::prompts::Prompts;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// hyper's own client: reqwest's takes more of the machine than the engine does.
+type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// What the callers saw.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,19 +43,21 @@ impl Answers {
 
 /// Asks `rate` times a second, on average, for this long.
 pub async fn open_loop(url: &str, rate: u32, duration: Duration, tokens: u32) -> Result<Answers> {
-    let http = reqwest::Client::new();
-    let url = format!("{url}/v1/completions");
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let http: Http = Client::builder(TokioExecutor::new()).build(connector);
     let mut prompts = Prompts::default();
+    let arrivals = arrivals(rate, duration);
+    let requests: Vec<_> = arrivals.iter().map(|_| request(url, prompts.draw(), tokens)).collect::<Result<_>>()?;
     let mut running = JoinSet::new();
     let start = Instant::now();
-    for due in arrivals(rate, duration) {
-        let body = json!({"prompt": prompts.draw(), "max_tokens": tokens, "temperature": 0}).to_string();
-        tokio::time::sleep_until(start + due).await;
-        let (http, url) = (http.clone(), url.clone());
+    let mut due = pace(start, arrivals).context("cannot start a thread")?;
+    for request in requests {
+        let Some(due) = due.recv().await else { break };
+        let http = http.clone();
         running.spawn(async move {
-            let request = http.post(url).header("content-type", "application/json").body(body);
-            let status = tokio::time::timeout(PATIENCE, status_of_whole(request)).await;
-            (status.ok().and_then(reqwest::Result::ok), start.elapsed().saturating_sub(due))
+            let status = tokio::time::timeout(PATIENCE, status_of_whole(http, request)).await;
+            (status.ok().and_then(Result::ok), start.elapsed().saturating_sub(due))
         });
     }
     let mut answers = Answers::default();
@@ -60,11 +71,33 @@ pub async fn open_loop(url: &str, rate: u32, duration: Duration, tokens: u32) ->
     Ok(answers)
 }
 
+fn request(url: &str, prompt: String, tokens: u32) -> Result<Request<Full<Bytes>>> {
+    let body = json!({"prompt": prompt, "max_tokens": tokens, "temperature": 0}).to_string();
+    let request = Request::post(format!("{url}/v1/completions")).header(header::CONTENT_TYPE, "application/json");
+    Ok(request.body(Full::from(body))?)
+}
+
 /// The status, once the whole body is here.
-async fn status_of_whole(request: reqwest::RequestBuilder) -> reqwest::Result<u16> {
-    let response = request.send().await?;
+async fn status_of_whole(http: Http, request: Request<Full<Bytes>>) -> Result<u16> {
+    let response = http.request(request).await?;
     let status = response.status().as_u16();
-    response.bytes().await.map(|_| status)
+    response.into_body().collect().await?;
+    Ok(status)
+}
+
+/// Says of each request when it is due. A thread, because tokio's timer counts in milliseconds, and would make bursts of what
+/// is none.
+fn pace(start: Instant, arrivals: Vec<Duration>) -> std::io::Result<UnboundedReceiver<Duration>> {
+    let (sender, due) = unbounded_channel();
+    std::thread::Builder::new().name("arrivals".to_owned()).spawn(move || {
+        for arrival in arrivals {
+            std::thread::sleep(arrival.saturating_sub(start.elapsed()));
+            if sender.send(arrival).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(due)
 }
 
 /// When requests are due: exponential gaps, the same in every run.
