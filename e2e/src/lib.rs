@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod namespace;
 pub mod own_cluster;
+pub mod pod;
 pub mod process;
 pub mod receiver;
 pub mod release;

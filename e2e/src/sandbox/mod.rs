@@ -26,7 +26,7 @@ mod images;
 mod models;
 pub mod node;
 mod own_images;
-mod pki;
+pub mod pki;
 mod prerequisites;
 mod progress;
 mod settings;
