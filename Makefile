@@ -15,7 +15,7 @@ SCENARIOS := \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
   serves_while_the_collector_is_broken \
-  changes_sampling_without_a_restart \
+  changes_tracing_without_a_restart \
   reports_why_it_is_not_ready \
   deletes_cleanly
 

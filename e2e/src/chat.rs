@@ -87,6 +87,13 @@ impl Question {
         self
     }
 
+    /// Asks under this request id.
+    #[must_use]
+    pub fn identified(mut self, id: &str) -> Self {
+        self.headers.push(("x-request-id", id.to_owned()));
+        self
+    }
+
     /// Carries W3C baggage.
     #[must_use]
     pub fn carrying(mut self, baggage: &str) -> Self {

@@ -2,7 +2,7 @@
 //! that it takes as little of the machine as it can from what is measured. It can also be as bad as real ones are.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ mod tls;
 
 pub use harvest::Harvest;
 pub use spans::traces;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How OTLP travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +56,18 @@ pub enum Manner {
     Hang,
 }
 
-/// Takes OTLP on a port of loopback until it is dropped.
+/// Whose connections it breaks off before a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shunned {
+    Nobody,
+    /// Whoever connects first from now on.
+    Next,
+    Peer(IpAddr),
+}
+
+/// Takes OTLP on a port of its own until it is dropped.
 pub struct Receiver {
-    /// `http://127.0.0.1:PORT`, or `https://`.
+    /// `http://127.0.0.1:PORT` for instance, or `https://`.
     pub url: String,
     address: SocketAddr,
     wire: Wire,
@@ -70,6 +81,7 @@ pub struct Receiver {
 struct Shared {
     wire: Wire,
     manner: Mutex<Manner>,
+    shunned: Mutex<Shunned>,
     required: Mutex<BTreeMap<String, String>>,
     received: Mutex<Vec<Bytes>>,
     requests: Mutex<u64>,
@@ -82,29 +94,35 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Starts one for gRPC.
+    /// Starts one for gRPC on loopback.
     pub async fn start() -> Result<Self> {
         Self::start_for(Wire::Grpc).await
     }
 
-    /// Starts one.
+    /// Starts one on loopback.
     pub async fn start_for(wire: Wire) -> Result<Self> {
-        Self::start_with(wire, None).await
+        Self::start_with(LOOPBACK, wire, None).await
+    }
+
+    /// Starts one for gRPC on another address of this machine, where pods of the sandbox reach it.
+    pub async fn start_on(address: IpAddr) -> Result<Self> {
+        Self::start_with(address, Wire::Grpc, None).await
     }
 
     /// Starts one whose certificate, for 127.0.0.1, this authority signs; answers it with the authority's certificate, PEM.
     pub async fn start_with_tls(wire: Wire) -> Result<(Self, String)> {
         let (acceptor, authority) = tls::acceptor(wire)?;
-        Ok((Self::start_with(wire, Some(acceptor)).await?, authority))
+        Ok((Self::start_with(LOOPBACK, wire, Some(acceptor)).await?, authority))
     }
 
-    async fn start_with(wire: Wire, tls: Option<TlsAcceptor>) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot open a port for OTLP")?;
+    async fn start_with(address: IpAddr, wire: Wire, tls: Option<TlsAcceptor>) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await.context("cannot open a port for OTLP")?;
         let address = listener.local_addr()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             wire,
             manner: Mutex::new(Manner::Take),
+            shunned: Mutex::new(Shunned::Nobody),
             required: Mutex::default(),
             received: Mutex::default(),
             requests: Mutex::default(),
@@ -117,6 +135,19 @@ impl Receiver {
     /// How it answers from now on.
     pub fn answer(&self, manner: Manner) {
         *lock(&self.shared.manner) = manner;
+    }
+
+    /// Breaks off every connection from the address that connects first from now on, as a network does that has lost it.
+    pub fn shun_next(&self) {
+        *lock(&self.shared.shunned) = Shunned::Next;
+    }
+
+    /// The address whose connections are broken off, once it has tried.
+    pub fn shunned(&self) -> Option<IpAddr> {
+        match *lock(&self.shared.shunned) {
+            Shunned::Peer(address) => Some(address),
+            Shunned::Nobody | Shunned::Next => None,
+        }
     }
 
     /// Takes nothing any more from requests without this header.
@@ -153,7 +184,10 @@ impl Receiver {
         let task = tokio::spawn(async move {
             // Ends with this task, and all connections with it.
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, peer)) = listener.accept().await {
+                if shared.shuns(peer.ip()) {
+                    continue;
+                }
                 let (tls, shared) = (tls.clone(), shared.clone());
                 connections.spawn(async move {
                     match tls {
@@ -169,6 +203,16 @@ impl Receiver {
             }
         });
         *lock(&self.task) = Some(task);
+    }
+}
+
+impl Shared {
+    fn shuns(&self, peer: IpAddr) -> bool {
+        let mut shunned = lock(&self.shunned);
+        if *shunned == Shunned::Next {
+            *shunned = Shunned::Peer(peer);
+        }
+        *shunned == Shunned::Peer(peer)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A running sandbox, as tests and the demo use it.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -53,6 +54,11 @@ impl Cluster {
     /// Name of the one node.
     pub fn node_name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// This machine's address on its link to the node: pods reach there what listens on it.
+    pub fn host_address(&self) -> IpAddr {
+        self.settings.host_address().into()
     }
 
     /// Jaeger's query API and pages, reachable from the host.
