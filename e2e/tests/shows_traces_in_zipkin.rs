@@ -61,7 +61,12 @@ async fn preempt(chat: &Arc<Chat>) -> Result<(Answer, Answer)> {
     let long = Question::new("Tell me a long story.").with("max_tokens", 120).with("ignore_eos", true).with("priority", 10);
     let evicted = tokio::spawn({
         let (chat, mut began) = (chat.clone(), Some(began));
-        async move { chat.ask(long.streaming(), |_| drop(began.take().map(|began| began.send(())))).await }
+        let tell = move |_: &str| {
+            if let Some(began) = began.take() {
+                began.send(()).ok();
+            }
+        };
+        async move { chat.ask(long.streaming(), tell).await }
     });
     begun.await.context("the long request has no first token")?;
     let urgent = chat.ask(Question::new("Say yes.").with("max_tokens", 8).with("priority", 0), |_| {}).await?;
