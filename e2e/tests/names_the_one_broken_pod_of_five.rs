@@ -48,6 +48,7 @@ async fn names_the_one_broken_pod_of_five() -> Result<()> {
 
     let (versions, writes) =
         (operator::versions(&lab.client, &namespace.name).await?, operator::write_requests(&lab.client).await?);
+    assert!(writes > 0.0, "the API server counts what was written so far");
     let begun = operator::reconciles(&lab.client).await?;
     wait::quietly("the operator has looked again and again", Lab::PATIENCE, async || {
         let more = operator::reconciles(&lab.client).await? - begun;
