@@ -11,6 +11,7 @@ SCENARIOS := \
   sandbox_works \
   rules \
   sampling \
+  pod \
   quick_start \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
@@ -33,7 +34,7 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: test-full
-test-full: test journeys paged clients page dashboards ## All of `make test`, and what takes longer or needs Node, Chromium or promtool
+test-full: test journeys paged clients page dashboards pod ## All of `make test`, and what takes longer or needs Node, Chromium or promtool
 
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
@@ -96,6 +97,10 @@ up: build model ## Bring the sandbox cluster up, with our images and the operato
 scenarios: up ## Run the scenarios on the sandbox cluster
 	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+
+.PHONY: pod
+pod: build ## A pod without a cluster, and every trouble that its telemetry can have; the sandbox must be up, for its collector
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=1 --include-ignored
 
 .PHONY: dashboards
 dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool
