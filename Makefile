@@ -11,6 +11,7 @@ SCENARIOS := \
   sandbox_works \
   rules \
   sampling \
+  pod \
   quick_start \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
@@ -35,7 +36,7 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: test-full
-test-full: test journeys paged clients page dashboards losses zipkin-page ## All of `make test`, and what takes longer or needs Node, Chromium, Java or promtool
+test-full: test journeys paged clients page dashboards pod losses zipkin-page ## All of `make test`, and what takes longer or needs Node, Chromium, Java or promtool
 
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
@@ -110,6 +111,10 @@ zipkin: up ## Run Zipkin beside the sandbox cluster, to look at traces in a brow
 .PHONY: zipkin-page
 zipkin-page: up ## An older collector into Zipkin, and Zipkin's page in a real browser (Maven, Java 17, Chromium)
 	cargo test --test shows_traces_in_zipkin
+
+.PHONY: pod
+pod: build ## A pod without a cluster, and every trouble that its telemetry can have; the sandbox must be up, for its collector
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=1 --include-ignored
 
 .PHONY: dashboards
 dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool

@@ -37,11 +37,7 @@ impl Local {
     /// Starts `sojourn-engine serve`, the one that `SOJOURN_ENGINE` names or else as it lies beside this program, and waits
     /// until it is ready.
     pub async fn engine(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
-        let program = match std::env::var_os("SOJOURN_ENGINE") {
-            Some(path) => path.into(),
-            None => beside_this_program("sojourn-engine")?,
-        };
-        let mut command = Command::new(program);
+        let mut command = Command::new(engine_program()?);
         command.arg("serve").args(arguments);
         command.envs(environment.iter().copied());
         Self::server(command, "/ready").await
@@ -117,6 +113,14 @@ impl LocalJaeger {
             otlp_http: format!("http://127.0.0.1:{http}"),
             _process: process,
         })
+    }
+}
+
+/// The engine: the one that `SOJOURN_ENGINE` names, or the one beside this program.
+pub fn engine_program() -> Result<PathBuf> {
+    match std::env::var_os("SOJOURN_ENGINE") {
+        Some(path) => Ok(path.into()),
+        None => beside_this_program("sojourn-engine"),
     }
 }
 

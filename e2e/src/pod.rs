@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::chat::Chat;
-use crate::local::{Local, beside_this_program};
+use crate::local::{Local, engine_program};
 use crate::manifest::Manifest;
 use crate::metrics::Page;
 use crate::wait::{self, Look};
@@ -36,6 +36,8 @@ use volume::Volume;
 
 /// Longest wait for anything; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest wait for an answer of the supervisor, as long as the operator's.
+const ANSWER: Duration = Duration::from_secs(3);
 /// The model that stands where the rendered one would.
 const MODEL: &str = "scripted:batch=8,block=16,blocks=65536,length=1000";
 /// Variable with the collector's program; `sandbox collector` prints it.
@@ -132,7 +134,7 @@ impl Plan {
         let log = directory.path().join("sidecar.log");
         let sidecar = Sidecar::start(&rendered, &flags, &collector, log)?;
 
-        let mut command = Command::new(beside_this_program("sojourn-engine")?);
+        let mut command = Command::new(engine_program()?);
         let own = [
             format!("--{}=http://127.0.0.1:{}", flag::OTLP_TRACES_ENDPOINT, ports.otlp_grpc),
             format!("--{}={}", flag::ADMIN_PORT, ports.admin),
@@ -140,7 +142,8 @@ impl Plan {
         let flags: Vec<String> = own.into_iter().chain(self.engine_flags).collect();
         command.args(rendered.engine_arguments(&self.model, &flags)?);
         command.env_clear().envs(&rendered.engine_environment);
-        command.stderr(std::fs::File::create(directory.path().join("engine.log"))?);
+        let log = std::fs::File::create(directory.path().join("engine.log"))?;
+        command.stdout(log.try_clone()?).stderr(log);
         let engine = match Local::server(command, path::READY).await {
             Ok(engine) => engine,
             Err(error) => bail!("{error:#}\n{}", tail(&directory, "engine.log")),
@@ -162,14 +165,15 @@ impl Pod {
     /// What the supervisor says of itself.
     pub async fn telemetry(&self) -> Result<State> {
         let address = format!("{}{}", self.sidecar_url(), path::TELEMETRY);
-        let answer = reqwest::get(&address).await.and_then(reqwest::Response::error_for_status);
+        let request = reqwest::Client::new().get(&address).timeout(ANSWER);
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
         Ok(answer.with_context(|| format!("cannot ask {address}"))?.json().await?)
     }
 
     /// What the supervisor says of one destination.
     pub async fn destination(&self, name: &str) -> Result<Destination> {
-        let destinations = self.telemetry().await?.destinations;
-        destinations.into_iter().find(|known| known.name == name).with_context(|| format!("there is no destination {name}"))
+        let mut destinations = self.telemetry().await?.destinations.into_iter();
+        destinations.find(|known| known.name == name).with_context(|| format!("there is no destination {name}"))
     }
 
     /// Waits until the supervisor's state is such, and answers it.
