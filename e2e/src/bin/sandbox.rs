@@ -139,7 +139,7 @@ async fn perform(sandbox: Sandbox, command: Subcommands) -> Result<ExitCode> {
         Subcommands::Install => {
             let cluster = sandbox.connect(&progress).await?;
             let step = progress.step("installing the operator with Helm");
-            Helm::of_sandbox(&cluster).install().await?;
+            Helm::of_sandbox(&cluster).await?.install().await?;
             step.done();
         }
         Subcommands::Prepare => {

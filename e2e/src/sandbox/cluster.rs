@@ -105,6 +105,11 @@ impl Cluster {
         Ok(lacks)
     }
 
+    /// Digest of the node's image of this name; `None` where it has none.
+    pub async fn image_digest(&self, name: &str) -> Result<Option<String>> {
+        Ok(containerd::images(&self.settings).await?.remove(name))
+    }
+
     /// Gives the node the image in an OCI archive; true when it had to.
     pub async fn load_archive(&self, archive: &Path) -> Result<bool> {
         self.load_image(&Image::read(archive).await?).await
