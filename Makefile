@@ -11,12 +11,15 @@ SCENARIOS := \
   sandbox_works \
   rules \
   sampling \
+  pod \
   quick_start \
   preempts_the_model \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
   serves_while_the_collector_is_broken \
-  changes_sampling_without_a_restart \
+  changes_tracing_without_a_restart \
+  loses_nothing_when_a_pod_goes \
+  names_the_one_broken_pod_of_five \
   reports_why_it_is_not_ready \
   deletes_cleanly
 
@@ -34,7 +37,7 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: test-full
-test-full: test journeys paged clients page dashboards ## All of `make test`, and what takes longer or needs Node, Chromium or promtool
+test-full: test journeys paged clients page dashboards pod losses zipkin-page ## All of `make test`, and what takes longer or needs Node, Chromium, Java or promtool
 
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
@@ -97,6 +100,22 @@ up: build model ## Bring the sandbox cluster up, with our images and the operato
 scenarios: up ## Run the scenarios on the sandbox cluster
 	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+
+.PHONY: losses
+losses: up ## Delete ten pods in the middle of their work, one after another: nothing may be lost
+	SOJOURN_ROUNDS=10 cargo test --test loses_nothing_when_a_pod_goes
+
+.PHONY: zipkin
+zipkin: up ## Run Zipkin beside the sandbox cluster, to look at traces in a browser (Maven, Java 17)
+	@$(BIN)/sandbox zipkin
+
+.PHONY: zipkin-page
+zipkin-page: up ## An older collector into Zipkin, and Zipkin's page in a real browser (Maven, Java 17, Chromium)
+	cargo test --test shows_traces_in_zipkin
+
+.PHONY: pod
+pod: build ## A pod without a cluster, and every trouble that its telemetry can have; the sandbox must be up, for its collector
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=1 --include-ignored
 
 .PHONY: dashboards
 dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 /// Talks to one engine.
+#[derive(Debug, Clone)]
 pub struct Chat {
     url: String,
     model: String,
@@ -84,6 +85,20 @@ impl Question {
     #[must_use]
     pub fn within(mut self, caller: &Caller) -> Self {
         self.headers.push(("traceparent", caller.traceparent()));
+        self
+    }
+
+    /// Asks under this request id.
+    #[must_use]
+    pub fn identified(mut self, id: &str) -> Self {
+        self.headers.push(("x-request-id", id.to_owned()));
+        self
+    }
+
+    /// Adds a W3C `tracestate` to the caller's context.
+    #[must_use]
+    pub fn stating(mut self, tracestate: &str) -> Self {
+        self.headers.push(("tracestate", tracestate.to_owned()));
         self
     }
 

@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod bench;
+pub mod browser;
 pub mod chat;
 pub mod jaeger;
 pub mod lab;
@@ -10,7 +11,9 @@ pub mod local;
 pub mod manifest;
 pub mod metrics;
 pub mod namespace;
+pub mod operator;
 pub mod own_cluster;
+pub mod pod;
 pub mod process;
 pub mod receiver;
 pub mod release;
@@ -20,3 +23,4 @@ pub mod soak;
 pub mod statistics;
 pub mod tunnel;
 pub mod wait;
+pub mod zipkin;

@@ -12,12 +12,12 @@ use crate::jaeger::Jaeger;
 use crate::sandbox::{Settings, jaeger_configuration};
 use crate::wait::{self, Look};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const TEST_MODEL: &str = "SmolLM2-135M-Instruct-Q8_0.gguf";
 
 /// A process that ends with its owner.
 pub struct Local {
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT` for most.
     pub url: String,
     child: Child,
 }
@@ -37,11 +37,7 @@ impl Local {
     /// Starts `sojourn-engine serve`, the one that `SOJOURN_ENGINE` names or else as it lies beside this program, and waits
     /// until it is ready.
     pub async fn engine(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
-        let program = match std::env::var_os("SOJOURN_ENGINE") {
-            Some(path) => path.into(),
-            None => beside_this_program("sojourn-engine")?,
-        };
-        let mut command = Command::new(program);
+        let mut command = Command::new(engine_program()?);
         command.arg("serve").args(arguments);
         command.envs(environment.iter().copied());
         Self::server(command, "/ready").await
@@ -51,7 +47,7 @@ impl Local {
     pub async fn server(mut command: Command, ready: &str) -> Result<Self> {
         let port = free_port()?;
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-        Self::start(command, port, ready).await
+        Self::start(command, format!("http://127.0.0.1:{port}"), ready).await
     }
 
     /// Its process id.
@@ -70,10 +66,11 @@ impl Local {
         Ok(())
     }
 
-    async fn start(mut command: Command, port: u16, ready: &str) -> Result<Self> {
+    /// Starts a server that listens at `url`, and waits until it answers at `ready`.
+    pub async fn start(mut command: Command, url: String, ready: &str) -> Result<Self> {
         let what = format!("{:?}", command.as_std().get_program());
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().with_context(|| format!("cannot start {what}"))?;
-        let mut local = Self { url: format!("http://127.0.0.1:{port}"), child };
+        let mut local = Self { url, child };
         let address = format!("{}{ready}", local.url);
         loop_until_ready(&what, &address, &mut local.child).await?;
         Ok(local)
@@ -109,13 +106,21 @@ impl LocalJaeger {
         let mut command = Command::new(program);
         command.arg("--config").arg(&file).arg("--set=service.telemetry.metrics.level=none");
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Local::start(command, health, "/status").await?;
+        let process = Local::start(command, format!("http://127.0.0.1:{health}"), "/status").await?;
         Ok(Self {
             jaeger: Jaeger::new(&format!("http://127.0.0.1:{query}")),
             otlp_grpc: format!("http://127.0.0.1:{grpc}"),
             otlp_http: format!("http://127.0.0.1:{http}"),
             _process: process,
         })
+    }
+}
+
+/// The engine: the one that `SOJOURN_ENGINE` names, or the one beside this program.
+pub fn engine_program() -> Result<PathBuf> {
+    match std::env::var_os("SOJOURN_ENGINE") {
+        Some(path) => Ok(path.into()),
+        None => beside_this_program("sojourn-engine"),
     }
 }
 

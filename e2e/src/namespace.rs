@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Namespace as Object, Pod};
+use k8s_openapi::api::core::v1::{Namespace as Object, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -35,6 +35,16 @@ impl Namespace {
             .await
             .with_context(|| format!("cannot create namespace {name}"))?;
         Ok(Self { client: client.clone(), name: name.to_owned() })
+    }
+
+    /// Writes a Secret with these keys, or changes it to have them.
+    pub async fn secret(&self, name: &str, keys: &[(&str, &str)]) -> Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.name);
+        let values: BTreeMap<&str, &str> = keys.iter().copied().collect();
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values});
+        let apply = PatchParams::apply(FIELD_MANAGER).force();
+        secrets.patch(name, &apply, &Patch::Apply(&object)).await.with_context(|| format!("cannot write Secret {name}"))?;
+        Ok(())
     }
 
     /// Deletes it and waits until it is gone. Its pods go without their grace period: the namespace controller looks again

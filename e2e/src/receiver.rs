@@ -1,179 +1,231 @@
-//! An OTLP receiver in this process: keeps every request as it came, acknowledges it, and does nothing else meanwhile, so
-//! that it takes as little of the machine as it can from what is measured.
+//! An OTLP receiver in this process: keeps every request as it came and acknowledges it, and does nothing else meanwhile, so
+//! that it takes as little of the machine as it can from what is measured. It can also be as bad as real ones are.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::trace::v1::{Span as OtlpSpan, status::StatusCode};
 use prost::Message;
-use sojourn_journey::trace::{Attributes, Event, Span, SpanKind, Status, Trace, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
-/// Length of gRPC's frame head: a compression flag and four bytes of length.
-const GRPC_HEAD: usize = 5;
+mod answer;
+mod harvest;
+mod spans;
+mod tls;
 
-/// Takes OTLP over gRPC on a free port of loopback until it is dropped.
+pub use harvest::Harvest;
+pub use spans::traces;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// How OTLP travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// gRPC.
+    Grpc,
+    /// HTTP, protobuf.
+    Http,
+}
+
+/// What it does with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manner {
+    /// Takes it.
+    Take,
+    /// Takes it and says so later.
+    TakeAfter(Duration),
+    /// Answers with a success that leaves this many spans out, and keeps nothing of the request.
+    TakeAllBut(i64),
+    /// Has no room and does not say when to try again: 429, or RESOURCE_EXHAUSTED without RetryInfo.
+    Exhausted,
+    /// Cannot take it now: 503, or UNAVAILABLE.
+    Unavailable,
+    /// Reads it and never answers.
+    Hang,
+}
+
+/// Whose connections it breaks off before a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shunned {
+    Nobody,
+    /// Whoever connects first from now on.
+    Next,
+    Peer(IpAddr),
+}
+
+/// Takes OTLP on a port of its own until it is dropped.
 pub struct Receiver {
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT` for instance, or `https://`.
     pub url: String,
-    received: Arc<Mutex<Vec<Bytes>>>,
-    task: JoinHandle<()>,
+    address: SocketAddr,
+    wire: Wire,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What its connections share.
+#[derive(Debug)]
+struct Shared {
+    wire: Wire,
+    manner: Mutex<Manner>,
+    shunned: Mutex<Shunned>,
+    required: Mutex<BTreeMap<String, String>>,
+    received: Mutex<Vec<Bytes>>,
+    requests: Mutex<u64>,
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.task.abort();
+        self.close();
     }
 }
 
 impl Receiver {
-    /// Starts it.
+    /// Starts one for gRPC on loopback.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot open a port for OTLP")?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let received = Arc::<Mutex<Vec<Bytes>>>::default();
-        let of_task = received.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let received = of_task.clone();
-                let service = service_fn(move |request| answer(request, received.clone()));
-                tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        Ok(Self { url, received, task })
+        Self::start_for(Wire::Grpc).await
     }
 
-    /// The requests that came since the last call, decoded.
+    /// Starts one on loopback.
+    pub async fn start_for(wire: Wire) -> Result<Self> {
+        Self::start_with(LOOPBACK, wire, None).await
+    }
+
+    /// Starts one for gRPC on another address of this machine, where pods of the sandbox reach it.
+    pub async fn start_on(address: IpAddr) -> Result<Self> {
+        Self::start_with(address, Wire::Grpc, None).await
+    }
+
+    /// Starts one whose certificate, for 127.0.0.1, this authority signs; answers it with the authority's certificate, PEM.
+    pub async fn start_with_tls(wire: Wire) -> Result<(Self, String)> {
+        let (acceptor, authority) = tls::acceptor(wire)?;
+        Ok((Self::start_with(LOOPBACK, wire, Some(acceptor)).await?, authority))
+    }
+
+    async fn start_with(address: IpAddr, wire: Wire, tls: Option<TlsAcceptor>) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await.context("cannot open a port for OTLP")?;
+        let address = listener.local_addr()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let shared = Arc::new(Shared {
+            wire,
+            manner: Mutex::new(Manner::Take),
+            shunned: Mutex::new(Shunned::Nobody),
+            required: Mutex::default(),
+            received: Mutex::default(),
+            requests: Mutex::default(),
+        });
+        let receiver = Self { url: format!("{scheme}://{address}"), address, wire, tls, shared, task: Mutex::default() };
+        receiver.serve(listener);
+        Ok(receiver)
+    }
+
+    /// How it answers from now on.
+    pub fn answer(&self, manner: Manner) {
+        *lock(&self.shared.manner) = manner;
+    }
+
+    /// Breaks off every connection from the address that connects first from now on, as a network does that has lost it.
+    pub fn shun_next(&self) {
+        *lock(&self.shared.shunned) = Shunned::Next;
+    }
+
+    /// The address whose connections are broken off, once it has tried.
+    pub fn shunned(&self) -> Option<IpAddr> {
+        match *lock(&self.shared.shunned) {
+            Shunned::Peer(address) => Some(address),
+            Shunned::Nobody | Shunned::Next => None,
+        }
+    }
+
+    /// Takes nothing any more from requests without this header.
+    pub fn require(&self, header: &str, value: &str) {
+        lock(&self.shared.required).insert(header.to_owned(), value.to_owned());
+    }
+
+    /// Breaks every connection off and listens no more: connections are refused.
+    pub fn close(&self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+    }
+
+    /// Listens again on the same port.
+    pub async fn open(&self) -> Result<()> {
+        self.serve(TcpListener::bind(self.address).await.with_context(|| format!("cannot listen on {} again", self.address))?);
+        Ok(())
+    }
+
+    /// How many requests have come, whatever was answered.
+    pub fn requests(&self) -> u64 {
+        *lock(&self.shared.requests)
+    }
+
+    /// The requests that were taken since the last call, decoded.
     pub fn take(&self) -> Result<Vec<ExportTraceServiceRequest>> {
-        let received = std::mem::take(&mut *self.received.lock().unwrap_or_else(PoisonError::into_inner));
+        let received = std::mem::take(&mut *lock(&self.shared.received));
         received.into_iter().map(|body| ExportTraceServiceRequest::decode(body).context("what came is no OTLP")).collect()
     }
-}
 
-async fn answer(
-    request: Request<Incoming>,
-    received: Arc<Mutex<Vec<Bytes>>>,
-) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
-    let mut body = request.into_body().collect().await?.to_bytes();
-    body.advance(GRPC_HEAD.min(body.len()));
-    received.lock().unwrap_or_else(PoisonError::into_inner).push(body);
-    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
-    let empty_message = Full::new(Bytes::from_static(&[0; GRPC_HEAD])).with_trailers(async { Some(Ok(trailers)) });
-    let mut response = Response::new(empty_message.boxed_unsync());
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    Ok(response)
-}
-
-/// The spans of a request as traces, each once.
-pub fn traces(request: &ExportTraceServiceRequest) -> Vec<Trace> {
-    let mut traces: Vec<Trace> = Vec::new();
-    for resource_spans in &request.resource_spans {
-        let resource = resource_spans.resource.as_ref().map(|resource| attributes(&resource.attributes)).unwrap_or_default();
-        for scope_spans in &resource_spans.scope_spans {
-            let scope = scope_spans.scope.as_ref().map(|scope| scope.name.clone()).unwrap_or_default();
-            for span in &scope_spans.spans {
-                let schema_url = Some(scope_spans.schema_url.clone()).filter(|url| !url.is_empty()).map(Into::into);
-                let span = Span { scope: scope.clone().into(), schema_url, resource: resource.clone(), ..read_span(span) };
-                match traces.iter_mut().find(|trace| trace.id() == span.trace_id) {
-                    Some(trace) => trace.spans.push(span),
-                    None => traces.push(Trace { spans: vec![span] }),
+    fn serve(&self, listener: TcpListener) {
+        let (wire, tls, shared) = (self.wire, self.tls.clone(), self.shared.clone());
+        let task = tokio::spawn(async move {
+            // Ends with this task, and all connections with it.
+            let mut connections = JoinSet::new();
+            while let Ok((stream, peer)) = listener.accept().await {
+                if shared.shuns(peer.ip()) {
+                    continue;
                 }
+                let (tls, shared) = (tls.clone(), shared.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => connection(wire, stream, shared).await,
+                        // A client that refuses our certificate ends the handshake.
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection(wire, stream, shared).await,
+                            Err(_) => {}
+                        },
+                    }
+                });
+                while connections.try_join_next().is_some() {}
             }
+        });
+        *lock(&self.task) = Some(task);
+    }
+}
+
+impl Shared {
+    fn shuns(&self, peer: IpAddr) -> bool {
+        let mut shunned = lock(&self.shunned);
+        if *shunned == Shunned::Next {
+            *shunned = Shunned::Peer(peer);
         }
-    }
-    traces
-}
-
-fn read_span(span: &OtlpSpan) -> Span {
-    let status = span.status.as_ref().map_or(Status::Unset, |status| match status.code() {
-        StatusCode::Unset => Status::Unset,
-        StatusCode::Ok => Status::Ok,
-        StatusCode::Error => Status::Error(status.message.clone()),
-    });
-    let kinds = [SpanKind::Unspecified, SpanKind::Internal, SpanKind::Server, SpanKind::Client, SpanKind::Producer];
-    Span {
-        trace_id: number(&span.trace_id),
-        span_id: number(&span.span_id) as u64,
-        parent_span_id: Some(number(&span.parent_span_id) as u64).filter(|parent| *parent != 0),
-        trace_state: span.trace_state.clone(),
-        name: span.name.clone().into(),
-        kind: usize::try_from(span.kind).ok().and_then(|kind| kinds.get(kind)).copied().unwrap_or(SpanKind::Consumer),
-        start_unix_nanos: span.start_time_unix_nano,
-        end_unix_nanos: span.end_time_unix_nano,
-        attributes: attributes(&span.attributes),
-        events: span
-            .events
-            .iter()
-            .map(|event| Event {
-                name: event.name.clone().into(),
-                unix_nanos: event.time_unix_nano,
-                attributes: attributes(&event.attributes),
-            })
-            .collect(),
-        dropped_events: span.dropped_events_count,
-        status,
-        ..Span::default()
+        *shunned == Shunned::Peer(peer)
     }
 }
 
-/// An id, big-endian; 0 for an empty one.
-fn number(id: &[u8]) -> u128 {
-    id.iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
-}
-
-fn attributes(list: &[KeyValue]) -> Attributes {
-    list.iter().filter_map(|pair| Some((pair.key.clone(), value(pair.value.as_ref()?)?))).collect()
-}
-
-fn value(value: &AnyValue) -> Option<Value> {
-    Some(match value.value.as_ref()? {
-        any_value::Value::BoolValue(value) => Value::Bool(*value),
-        any_value::Value::IntValue(value) => Value::Int(*value),
-        any_value::Value::DoubleValue(value) => Value::Float(*value),
-        any_value::Value::StringValue(text) => Value::from(text.clone()),
-        any_value::Value::ArrayValue(list) => {
-            let texts = list.values.iter().map(|value| match value.value.as_ref() {
-                Some(any_value::Value::StringValue(text)) => Some(text.clone()),
-                _ => None,
-            });
-            texts.collect::<Option<_>>().map_or_else(|| Value::Other(format!("{list:?}")), Value::Strings)
-        }
-        other => Value::Other(format!("{other:?}")),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
-
-    use super::*;
-
-    #[test]
-    fn the_spans_of_a_trace_come_together_whatever_their_scope() {
-        let span = |trace: u8, id: u8| OtlpSpan {
-            trace_id: vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, trace],
-            span_id: vec![0, 0, 0, 0, 0, 0, 0, id],
-            kind: 2,
-            ..OtlpSpan::default()
-        };
-        let scope = |spans| ScopeSpans { spans, ..ScopeSpans::default() };
-        let scope_spans = vec![scope(vec![span(1, 1), span(2, 2)]), scope(vec![span(1, 3)])];
-        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
-        let traces = traces(&ExportTraceServiceRequest { resource_spans });
-        let ids: Vec<Vec<u64>> = traces.iter().map(|trace| trace.spans.iter().map(|span| span.span_id).collect()).collect();
-        assert_eq!(ids, [vec![1, 3], vec![2]]);
-        assert_eq!((traces[0].id(), traces[0].spans[0].kind), (0x0101, SpanKind::Server));
+/// A connection that breaks is its client's business.
+async fn connection(wire: Wire, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
+    let service = service_fn(move |request: Request<Incoming>| answer::answer(request, shared.clone()));
+    let stream = TokioIo::new(stream);
+    match wire {
+        Wire::Grpc => http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await.unwrap_or_default(),
+        Wire::Http => http1::Builder::new().serve_connection(stream, service).await.unwrap_or_default(),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

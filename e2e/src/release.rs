@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::sandbox::Cluster;
+use crate::sandbox::{Cluster, Own};
 
 /// Namespace of the operator.
 pub const NAMESPACE: &str = "sojourn-system";
@@ -24,12 +24,16 @@ pub struct Helm {
     pub kubeconfig: PathBuf,
     /// Values of the chart.
     pub values: PathBuf,
+    /// Digest of the operator's image, where its name stays when it is built anew and the pod would not be replaced.
+    pub operator_digest: Option<String>,
 }
 
 impl Helm {
     /// For the sandbox, with the images that were built there.
-    pub fn of_sandbox(cluster: &Cluster) -> Self {
-        Self { program: cluster.helm(), kubeconfig: cluster.kubeconfig(), values: SANDBOX_VALUES.into() }
+    pub async fn of_sandbox(cluster: &Cluster) -> Result<Self> {
+        let operator_digest = cluster.image_digest(Own::Operator.image()).await?;
+        let (program, kubeconfig) = (cluster.helm(), cluster.kubeconfig());
+        Ok(Self { program, kubeconfig, values: SANDBOX_VALUES.into(), operator_digest })
     }
 
     /// Installs the chart, or brings the installed release up to date, and waits until the operator runs.
@@ -38,6 +42,7 @@ impl Helm {
             .args(["upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace"])
             .args(["--wait", "--timeout", "3m", "--values"])
             .arg(&self.values)
+            .args(self.operator_digest.iter().map(|digest| format!("--set-string=podAnnotations.sandbox/image={digest}")))
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .stdin(Stdio::null())

@@ -116,6 +116,40 @@ impl Service {
         .await
     }
 
+    /// Waits until its only pod is another one than before, and Ready.
+    pub async fn next_pod(&self, before: Option<&Pod>, patience: Duration) -> Result<Pod> {
+        wait::quietly(&format!("{} has a ready pod", self.name), patience, || async {
+            let mut pods = self.pods().await?;
+            pods.retain(|pod| is_ready(pod) && before.is_none_or(|before| before.uid() != pod.uid()));
+            Ok(match pods.pop() {
+                Some(pod) => Look::Holds(pod),
+                None => Look::NotYet("no such pod is ready".to_owned()),
+            })
+        })
+        .await
+    }
+
+    /// Deletes a pod as `kubectl delete pod` does, with the grace period that it has.
+    pub async fn delete_pod(&self, pod: &Pod) -> Result<()> {
+        self.pods_api().delete(&pod.name_any(), &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Waits until a pod is gone, its containers included.
+    pub async fn pod_is_gone(&self, pod: &Pod, patience: Duration) -> Result<()> {
+        wait::quietly(&format!("pod {} is gone", pod.name_any()), patience, || async {
+            let there = self.pods_api().get_opt(&pod.name_any()).await?.filter(|there| there.uid() == pod.uid());
+            Ok(if there.is_none() { Look::Holds(()) } else { Look::NotYet("it is there".to_owned()) })
+        })
+        .await
+    }
+
+    /// A client of one of its pods, and the tunnel that it needs.
+    pub async fn chat_with(&self, pod: &Pod) -> Result<(Chat, Tunnel)> {
+        let tunnel = Tunnel::to_pod(&self.client, &self.namespace, &pod.name_any(), port::HTTP).await?;
+        Ok((Chat::new(&tunnel.url, &self.name), tunnel))
+    }
+
     /// A client of a ready pod, and the tunnel that it needs.
     pub async fn chat(&self) -> Result<(Chat, Tunnel)> {
         let tunnel = Tunnel::to_service(&self.client, &self.namespace, &self.name, port::HTTP).await?;

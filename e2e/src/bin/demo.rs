@@ -74,7 +74,7 @@ async fn sandbox(progress: &Progress) -> Result<Place> {
     cluster.provide_models(NAMESPACE).await?;
     Ok(Place {
         namespace,
-        helm: Helm::of_sandbox(&cluster),
+        helm: Helm::of_sandbox(&cluster).await?,
         kubectl: cluster.kubectl(),
         jaeger_url: cluster.jaeger_url(),
         tunnel: None,
@@ -87,7 +87,7 @@ async fn own_cluster(own: OwnCluster) -> Result<Place> {
     let tunnel = Tunnel::to_service(&own.client, "observability", "jaeger", JAEGER_QUERY_PORT).await?;
     Ok(Place {
         namespace,
-        helm: Helm { program: "helm".into(), kubeconfig: own.kubeconfig, values: own.values },
+        helm: Helm { program: "helm".into(), kubeconfig: own.kubeconfig, values: own.values, operator_digest: None },
         kubectl: "kubectl".into(),
         jaeger_url: tunnel.url.clone(),
         tunnel: Some(tunnel),

@@ -10,8 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use serde_json::json;
 use sojourn_e2e::release::Helm;
 use sojourn_e2e::sandbox::{Own, Progress, Sandbox, build_own, install_tls_provider, node::first_process};
+use sojourn_e2e::zipkin::Zipkin;
 
 /// A real one-node Kubernetes on this machine, without Docker.
 #[derive(Parser)]
@@ -63,6 +65,8 @@ enum Subcommands {
         #[arg(value_enum)]
         which: Vec<Own>,
     },
+    /// Run Zipkin beside the cluster until it is interrupted, and give the node a collector that can send to it.
+    Zipkin,
     /// Install the operator's chart, or bring it up to date.
     Install,
     /// Install what the machine lacks and build what the cache lacks, and no more.
@@ -131,10 +135,11 @@ async fn perform(sandbox: Sandbox, command: Subcommands) -> Result<ExitCode> {
         Subcommands::Collector => println!("{}", sandbox.connect(&progress).await?.collector().display()),
         Subcommands::Load { image } => load(&sandbox, &image, &progress).await?,
         Subcommands::Images { which } => images(&sandbox, which, &progress).await?,
+        Subcommands::Zipkin => zipkin(&sandbox, &progress).await?,
         Subcommands::Install => {
             let cluster = sandbox.connect(&progress).await?;
             let step = progress.step("installing the operator with Helm");
-            Helm::of_sandbox(&cluster).install().await?;
+            Helm::of_sandbox(&cluster).await?.install().await?;
             step.done();
         }
         Subcommands::Prepare => {
@@ -186,6 +191,20 @@ async fn images(sandbox: &Sandbox, which: Vec<Own>, progress: &Progress) -> Resu
         println!("{} {}", image.name, image.archive.display());
     }
     Ok(())
+}
+
+async fn zipkin(sandbox: &Sandbox, progress: &Progress) -> Result<()> {
+    let cluster = sandbox.connect(progress).await?;
+    cluster.load_images(&[sandbox.zipkin_collector(progress).await?], progress).await?;
+    let jar = sandbox.zipkin(progress).await?;
+    let step = progress.step("starting Zipkin");
+    let zipkin = Zipkin::start(&jar, cluster.host_address()).await?;
+    step.done();
+    println!("Zipkin: {}", zipkin.page());
+    println!("A service sends its journeys there, with the collector that can, after");
+    println!("  kubectl patch sjn NAME --type merge --patch '{}'", json!({"spec": {"tracing": zipkin.tracing()}}));
+    println!("Ctrl-C ends it.");
+    Ok(tokio::signal::ctrl_c().await?)
 }
 
 fn become_program(command: &mut Command) -> Result<ExitCode> {

@@ -109,6 +109,13 @@ const COLLECTOR: Recipe = Recipe {
     method: Method::Collector { configuration: include_str!("../../go/collector/builder.yaml") },
     outputs: &["otelcol"],
 };
+/// On demand alone.
+const COLLECTOR_WITH_ZIPKIN: Recipe = Recipe {
+    name: "collector-zipkin",
+    version: "0.148.0",
+    method: Method::Collector { configuration: include_str!("../../go/collector-zipkin/builder.yaml") },
+    outputs: &["otelcol"],
+};
 const COREDNS: Recipe = Recipe {
     name: "coredns",
     version: "v1.14.2",
@@ -142,8 +149,7 @@ const PAUSE: Recipe = Recipe {
 impl Binaries {
     /// Builds what the cache lacks, one after another: a Go build uses every core by itself.
     pub async fn build(cache: &Path, progress: &Progress) -> Result<Self> {
-        let compiler = output(go(cache).arg("version")).await.context("cannot ask Go for its version")?;
-        let workshop = Workshop { cache, compiler, progress };
+        let workshop = Workshop::open(cache, progress).await?;
         Ok(Self {
             kubernetes: workshop.make(&KUBERNETES).await?,
             etcd: workshop.make(&ETCD).await?,
@@ -156,13 +162,23 @@ impl Binaries {
     }
 }
 
+/// Builds the older collector that has an exporter for Zipkin, or finds it in the cache.
+pub(super) async fn collector_with_zipkin(cache: &Path, progress: &Progress) -> Result<PathBuf> {
+    Workshop::open(cache, progress).await?.make(&COLLECTOR_WITH_ZIPKIN).await
+}
+
 struct Workshop<'a> {
     cache: &'a Path,
     compiler: String,
     progress: &'a Progress,
 }
 
-impl Workshop<'_> {
+impl<'a> Workshop<'a> {
+    async fn open(cache: &'a Path, progress: &'a Progress) -> Result<Self> {
+        let compiler = output(go(cache).arg("version")).await.context("cannot ask Go for its version")?;
+        Ok(Self { cache, compiler, progress })
+    }
+
     async fn make(&self, recipe: &Recipe) -> Result<PathBuf> {
         let finished = self.cache.join("bin").join(format!("{}-{}", recipe.name, recipe.key(&self.compiler)));
         if finished.is_dir() {
@@ -204,7 +220,7 @@ impl Workshop<'_> {
                 go.arg("install").args(compile).args([LINKER_FLAGS, package]);
                 follow(&mut go, |line| step.at(line)).await
             }
-            Method::Collector { configuration } => self.collector(configuration, work, outputs, step).await,
+            Method::Collector { configuration } => self.collector(recipe, configuration, work, outputs, step).await,
             Method::C { module, file } => {
                 let answer = output(go.args(["mod", "download", "-json", module])).await?;
                 let directory = serde_json::from_str::<serde_json::Value>(&answer)?["Dir"].as_str().map(PathBuf::from);
@@ -217,8 +233,8 @@ impl Workshop<'_> {
         }
     }
 
-    async fn collector(&self, configuration: &str, work: &Path, outputs: &Path, step: &Step) -> Result<()> {
-        let package = format!("go.opentelemetry.io/collector/cmd/builder@v{COLLECTOR_VERSION}");
+    async fn collector(&self, recipe: &Recipe, configuration: &str, work: &Path, outputs: &Path, step: &Step) -> Result<()> {
+        let package = format!("go.opentelemetry.io/collector/cmd/builder@v{}", recipe.version);
         let mut install = go(self.cache);
         install.current_dir(work).env("GOBIN", work).args(["install", "-v", "-trimpath", "-ldflags", LINKER_FLAGS, &package]);
         follow(&mut install, |line| step.at(line)).await?;
@@ -307,6 +323,8 @@ mod tests {
     fn the_module_files_pin_the_versions_that_are_said() {
         assert!(include_str!("../../go/kubernetes/go.mod").contains(&format!("k8s.io/kubernetes {KUBERNETES_VERSION}")));
         assert!(include_str!("../../go/collector/builder.yaml").contains(&format!("version: {COLLECTOR_VERSION}")));
+        let older = format!("version: {}", COLLECTOR_WITH_ZIPKIN.version);
+        assert!(include_str!("../../go/collector-zipkin/builder.yaml").contains(&older));
         assert!(KUBERNETES_LINKER_FLAGS.contains(KUBERNETES_VERSION));
         assert!(include_str!("../../go/etcd/go.mod").contains(ETCD.version));
         assert!(include_str!("../../go/jaeger/go.mod").contains("jaegertracing/jaeger v1.76.0"));

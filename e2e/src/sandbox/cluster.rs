@@ -1,6 +1,7 @@
 //! A running sandbox, as tests and the demo use it.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -55,6 +56,11 @@ impl Cluster {
         &self.settings.name
     }
 
+    /// This machine's address on its link to the node: pods reach there what listens on it.
+    pub fn host_address(&self) -> IpAddr {
+        self.settings.host_address().into()
+    }
+
     /// Jaeger's query API and pages, reachable from the host.
     pub fn jaeger_url(&self) -> String {
         format!("http://{}:{JAEGER_QUERY_PORT}", self.settings.jaeger_service())
@@ -97,6 +103,11 @@ impl Cluster {
             containerd::import(&self.settings, image).await?;
         }
         Ok(lacks)
+    }
+
+    /// Digest of the node's image of this name; `None` where it has none.
+    pub async fn image_digest(&self, name: &str) -> Result<Option<String>> {
+        Ok(containerd::images(&self.settings).await?.remove(name))
     }
 
     /// Gives the node the image in an OCI archive; true when it had to.

@@ -97,7 +97,28 @@ pub(super) enum Source {
 
 /// The images of the cluster itself.
 pub(super) async fn of_the_cluster(cache: &Path, binaries: &Binaries, progress: &Progress) -> Result<Vec<Image>> {
-    let one = |name: &str, directory: &Path, file: &str, rest: &str| Recipe {
+    let recipes = [
+        of_one(PAUSE_IMAGE, &binaries.pause, "pause", "USER 65535:65535\n"),
+        of_one(COREDNS_IMAGE, &binaries.coredns, "coredns", "USER 65532:65532\n"),
+        of_one(JAEGER_IMAGE, &binaries.jaeger, "jaeger", "USER 10001:10001\n"),
+        of_collector(COLLECTOR_IMAGE, &binaries.collector),
+        busybox(base(cache, progress).await?.image).await?,
+    ];
+    let mut images = Vec::new();
+    for recipe in recipes {
+        images.push(build(cache, &recipe, progress).await?);
+    }
+    Ok(images)
+}
+
+/// The image of a collector: the program `/otelcol`, as the official images have theirs.
+pub(super) fn of_collector(name: &str, directory: &Path) -> Recipe {
+    of_one(name, directory, "otelcol", "USER 10001:10001\nCMD [\"--config\", \"/etc/otelcol/config.yaml\"]\n")
+}
+
+/// The image of one static program; `rest` ends its Dockerfile.
+fn of_one(name: &str, directory: &Path, file: &str, rest: &str) -> Recipe {
+    Recipe {
         name: name.to_owned(),
         dockerfile: format!("FROM scratch\nCOPY . /\n{rest}ENTRYPOINT [\"/{file}\"]\n"),
         target: None,
@@ -106,24 +127,7 @@ pub(super) async fn of_the_cluster(cache: &Path, binaries: &Binaries, progress: 
             (file.to_owned(), Source::Copy(directory.join(file))),
             (AUTHORITIES[1..].to_owned(), Source::Copy(AUTHORITIES.into())),
         ],
-    };
-    let recipes = [
-        one(PAUSE_IMAGE, &binaries.pause, "pause", "USER 65535:65535\n"),
-        one(COREDNS_IMAGE, &binaries.coredns, "coredns", "USER 65532:65532\n"),
-        one(JAEGER_IMAGE, &binaries.jaeger, "jaeger", "USER 10001:10001\n"),
-        one(
-            COLLECTOR_IMAGE,
-            &binaries.collector,
-            "otelcol",
-            "USER 10001:10001\nCMD [\"--config\", \"/etc/otelcol/config.yaml\"]\n",
-        ),
-        busybox(base(cache, progress).await?.image).await?,
-    ];
-    let mut images = Vec::new();
-    for recipe in recipes {
-        images.push(build(cache, &recipe, progress).await?);
     }
-    Ok(images)
 }
 
 /// On the base, because busybox looks names up with Debian's libraries even where it is linked statically.

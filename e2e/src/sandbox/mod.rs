@@ -26,11 +26,12 @@ mod images;
 mod models;
 pub mod node;
 mod own_images;
-mod pki;
+pub mod pki;
 mod prerequisites;
 mod progress;
 mod settings;
 mod wait;
+mod zipkin;
 
 pub use addons::{
     BUSYBOX_IMAGE, COLLECTOR_IMAGE, COREDNS_IMAGE, JAEGER_IMAGE, JAEGER_QUERY_PORT, PAUSE_IMAGE, jaeger_configuration,
@@ -42,6 +43,7 @@ pub use models::CLAIM as MODELS_CLAIM;
 pub use own_images::{Own, build_own};
 pub use progress::{Progress, Step};
 pub use settings::{Range, Settings};
+pub use zipkin::ZIPKIN_COLLECTOR_IMAGE;
 
 /// What `down` removes of the state directory: all but the lock and the settings that a person may have written.
 const STATE_OF_A_CLUSTER: [&str; 12] = [
@@ -118,6 +120,16 @@ impl Sandbox {
     pub async fn prepare(&self, progress: &Progress) -> Result<()> {
         let binaries = self.binaries(progress).await?;
         images::of_the_cluster(&self.settings.cache, &binaries, progress).await.map(drop)
+    }
+
+    /// Fetches Zipkin's server, or finds it in the cache: a jar that Java 17 or newer runs.
+    pub async fn zipkin(&self, progress: &Progress) -> Result<PathBuf> {
+        zipkin::server(&self.settings.cache, progress).await
+    }
+
+    /// Builds, or finds in the cache, the image of a collector that can send to Zipkin.
+    pub async fn zipkin_collector(&self, progress: &Progress) -> Result<Image> {
+        zipkin::collector(&self.settings.cache, progress).await
     }
 
     /// Brings the sandbox up, whatever is there of it already.

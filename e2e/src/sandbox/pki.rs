@@ -10,20 +10,23 @@ use rcgen::{
 };
 use serde_json::json;
 
-/// Signs for one cluster.
-pub(super) struct Authority {
+/// Signs for one cluster, or for one server of a test.
+pub struct Authority {
     certificate: String,
     key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate and its key, PEM.
-pub(super) struct Identity {
+pub struct Identity {
+    /// The certificate.
     pub certificate: String,
+    /// Its key.
     pub key: String,
 }
 
 impl Authority {
+    /// Makes one of this name.
     pub fn new(name: &str) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();

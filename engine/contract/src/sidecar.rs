@@ -34,7 +34,8 @@ pub struct Collector {
     pub revision: String,
     /// Why the newest mounted file is not in effect, if it is not.
     pub refused: Option<String>,
-    /// The collector's last error line, or why it could not be started; forgotten when the mounted files change.
+    /// The collector's last error line, how it ended unasked, why it was renewed, or why it could not be started; forgotten
+    /// when the mounted files change.
     pub last_error: Option<String>,
     /// Resident memory of collector and supervisor, bytes.
     pub memory_bytes: u64,

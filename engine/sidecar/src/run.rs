@@ -168,6 +168,9 @@ impl Sidecar {
             None => format!("the collector ended with {status}"),
         };
         info!(how, "the collector is gone");
+        if !self.supervisor.is_stopping() {
+            self.last_error = Some(how.clone());
+        }
         self.process = None;
         let substitute = if is_fault && !self.supervisor.has_good() { self.substitute() } else { None };
         self.handle(Event::Ended(End { how, is_fault, substitute }));
@@ -251,8 +254,11 @@ impl Sidecar {
             match action {
                 Action::Start(file) => self.start(&file),
                 Action::Probe { started } => self.probe(started),
-                Action::Terminate(reason) => {
+                Action::Terminate { reason, is_fault } => {
                     info!(reason, waiting = ?self.waiting(), "stopping the collector");
+                    if is_fault {
+                        self.last_error = Some(reason);
+                    }
                     self.signal_collector(Signal::SIGTERM);
                 }
                 Action::Kill => {

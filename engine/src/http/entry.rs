@@ -56,7 +56,7 @@ fn begin(api: &Api, request: &Request, arrived: Instant) -> Visit {
             let kind = request.extensions().get::<Kind>().copied().unwrap_or(Kind::Request);
             Visit::begin(api, operation, kind, request.headers(), arrived)
         }
-        None => Visit::plain(api.clock, request.headers(), arrived),
+        None => Visit::plain(api, request.headers(), arrived),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, StatusCode};
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
 use sojourn_contract::attribute;
 use sojourn_contract::journey::{AbortReason, Kind};
 use sojourn_journey::record::{ApiEvent, Journey};
@@ -20,8 +21,9 @@ use crate::metrics::timer::RequestTimer;
 use crate::operation::Operation;
 use crate::recorder::Recorder;
 use crate::scheduler::request::Load;
-use crate::telemetry::Tracing;
-use crate::telemetry::context::RequestContext;
+use crate::telemetry::context::{RequestContext, new_span_id};
+use crate::telemetry::propagation::Caller;
+use crate::telemetry::{Tracing, w3c};
 
 /// Header with the request's id, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,15 +39,30 @@ pub struct Visit {
     /// What it asks for, and its measurement; `None` on routes that make no journey.
     measured: Option<(Operation, Arc<RequestTimer>)>,
     journey: Option<Recorded>,
+    /// The caller's trace, where no journey joins it.
+    unrecorded: Option<Named>,
     ledger: Mutex<Ledger>,
 }
 
 /// The part that exists with tracing on.
 struct Recorded {
     recorder: Arc<Recorder>,
-    trace_id: String,
     span_id: String,
+    trace: Named,
+}
+
+/// A trace as answers and log lines name it.
+struct Named {
+    trace_id: String,
     traceresponse: String,
+}
+
+impl Named {
+    /// The trace of a caller to whom nothing is recorded: its own id back, with flag 00.
+    fn unrecorded(caller: &Caller) -> Self {
+        let (trace_id, span_id) = (TraceId::from(caller.trace_id), SpanId::from(new_span_id()));
+        Self { trace_id: trace_id.to_string(), traceresponse: w3c::traceresponse(trace_id, span_id, TraceFlags::default()) }
+    }
 }
 
 /// What is learnt on the way.
@@ -56,15 +73,20 @@ struct Ledger {
 }
 
 impl Visit {
-    /// A request on a route that makes no journey.
-    pub fn plain(clock: Clock, headers: &HeaderMap, arrived: Instant) -> Self {
+    fn new(clock: Clock, headers: &HeaderMap, arrived: Instant) -> Self {
         let ledger = Mutex::default();
-        Self { request_id: request_id(headers), arrived, clock, measured: None, journey: None, ledger }
+        Self { request_id: request_id(headers), arrived, clock, measured: None, journey: None, unrecorded: None, ledger }
+    }
+
+    /// A request on a route that makes no journey.
+    pub fn plain(api: &Api, headers: &HeaderMap, arrived: Instant) -> Self {
+        let caller = api.tracing.as_ref().and_then(|tracing| tracing.propagators.caller(headers));
+        Self { unrecorded: caller.as_ref().map(Named::unrecorded), ..Self::new(api.clock, headers, arrived) }
     }
 
     /// A request that makes a journey, if tracing is on.
     pub fn begin(api: &Api, operation: Operation, kind: Kind, headers: &HeaderMap, arrived: Instant) -> Self {
-        let visit = Self::plain(api.clock, headers, arrived);
+        let visit = Self::new(api.clock, headers, arrived);
         let load = || api.served.get().map(|served| served.scheduler.load()).unwrap_or_default();
         let journey = api.tracing.as_ref().map(|tracing| visit.record(tracing, operation, kind, headers, load()));
         let timer = api.metrics.request(operation, api.clock.at(arrived).monotonic);
@@ -80,7 +102,7 @@ impl Visit {
         context.set(attribute::HTTP_ROUTE, operation.path());
         context.set(attribute::URL_PATH, operation.path());
         context.set(attribute::URL_SCHEME, "http");
-        let (trace_id, traceresponse) = (context.trace_id_text(), context.traceresponse());
+        let trace = Named { trace_id: context.trace_id_text(), traceresponse: context.traceresponse() };
         let span_id = context.span_id_text();
         let journey = Journey {
             kind,
@@ -93,7 +115,7 @@ impl Visit {
         };
         let recorder = Recorder::begin(journey, context, tracing.sink.clone());
         recorder.api(self.clock.at(self.arrived), ApiEvent::Arrived);
-        Recorded { recorder, trace_id, span_id, traceresponse }
+        Recorded { recorder, span_id, trace }
     }
 
     /// The value of `x-request-id`.
@@ -101,9 +123,13 @@ impl Visit {
         &self.request_id
     }
 
-    /// The trace, with tracing on.
+    fn trace(&self) -> Option<&Named> {
+        self.journey.as_ref().map(|journey| &journey.trace).or(self.unrecorded.as_ref())
+    }
+
+    /// The trace that it belongs to, with tracing on.
     pub fn trace_id(&self) -> Option<&str> {
-        self.journey.as_ref().map(|journey| journey.trace_id.as_str())
+        self.trace().map(|trace| trace.trace_id.as_str())
     }
 
     /// The id of `llm_request`, with tracing on.
@@ -111,9 +137,9 @@ impl Visit {
         self.journey.as_ref().map(|journey| journey.span_id.as_str())
     }
 
-    /// The value of `traceresponse`, with tracing on.
+    /// The value of `traceresponse`, with tracing on; a request that makes no journey and has no caller is in no trace.
     pub fn traceresponse(&self) -> Option<&str> {
-        self.journey.as_ref().map(|journey| journey.traceresponse.as_str())
+        self.trace().map(|trace| trace.traceresponse.as_str())
     }
 
     /// First byte of the request.

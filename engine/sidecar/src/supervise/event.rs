@@ -82,8 +82,13 @@ pub enum Action {
         /// When it was started.
         started: Instant,
     },
-    /// Ask the collector to end, and why.
-    Terminate(String),
+    /// Ask the collector to end.
+    Terminate {
+        /// Why, for people.
+        reason: String,
+        /// It is the collector's own fault: it hangs, or it uses too much memory.
+        is_fault: bool,
+    },
     /// End the collector.
     Kill,
     /// End the supervisor.

@@ -167,13 +167,14 @@ impl Supervisor {
 
     fn stop(&self, run: &mut Run, cause: Cause, now: Instant) -> Action {
         let latest = self.shutdown_at.unwrap_or(now + self.timing.stop);
-        let text = match &cause {
+        let reason = match &cause {
             Cause::Change => "a new configuration".to_owned(),
             Cause::Shutdown => "the end of the pod".to_owned(),
             Cause::Memory(text) | Cause::Hang(text) => text.clone(),
         };
+        let is_fault = matches!(cause, Cause::Memory(_) | Cause::Hang(_));
         run.stage = Stage::Stopping { cause, kill_at: Some(latest.min(now + self.timing.stop)) };
-        Action::Terminate(text)
+        Action::Terminate { reason, is_fault }
     }
 }
 

@@ -53,7 +53,7 @@ impl World {
                         format!("start {}", file.text.split('"').nth(3).unwrap())
                     }
                     Action::Probe { .. } => "probe".into(),
-                    Action::Terminate(_) => "terminate".into(),
+                    Action::Terminate { .. } => "terminate".into(),
                     Action::Kill => "kill".into(),
                     Action::Exit => "exit".into(),
                 });

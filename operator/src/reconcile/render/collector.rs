@@ -46,6 +46,10 @@ fn names(components: &[(String, Value)]) -> Vec<&str> {
 }
 
 /// In the order of the pipeline. Stateless: nothing waits in a processor, so nothing is lost when the collector restarts.
+///
+/// A single destination whose queue is full pushes back, and the engine's own queue bridges what it can. Of several none may
+/// hold the others up, or make them get a journey twice: a batch processor, which passes everything on at once here, keeps
+/// the refusal of one from the receiver, and the exporter counts what it had no room for.
 fn processors(tracing: &Tracing) -> Vec<(String, Value)> {
     let span_statements = |statements: Vec<String>| json!({"error_mode": "ignore", "trace_statements": [{"context": "span", "statements": statements}]});
     let tidy = vec![format!(r#"delete_key(span.attributes, "{}")"#, attribute::SAMPLING_PRIORITY)];
@@ -62,6 +66,9 @@ fn processors(tracing: &Tracing) -> Vec<(String, Value)> {
             .map(|(key, value)| json!({"key": key, "value": literal(value), "action": "upsert"}))
             .collect();
         processors.push(("resource", json!({"attributes": actions})));
+    }
+    if tracing.destinations.len() > 1 {
+        processors.push(("batch", json!({"timeout": "0s"})));
     }
     processors.into_iter().map(|(name, configuration)| (name.to_owned(), configuration)).collect()
 }

@@ -14,19 +14,10 @@ use crate::telemetry::Answer;
 /// Seconds without an acknowledgement, with spans waiting, after which a destination counts as not taking them.
 const PATIENCE_SECONDS: u64 = 60;
 /// What the errors of a destination that answers, and says no, have in common.
-const REFUSALS: [&str; 11] = [
-    "Unauthenticated",
-    "PermissionDenied",
-    "Unimplemented",
-    "InvalidArgument",
-    "FailedPrecondition",
-    "401",
-    "403",
-    "404",
-    "400",
-    "x509",
-    "tls:",
-];
+const REFUSALS: [&str; 7] =
+    ["Unauthenticated", "PermissionDenied", "Unimplemented", "InvalidArgument", "FailedPrecondition", "x509", "tls:"];
+/// HTTP's words for it.
+const REFUSAL_CODES: [&str; 4] = ["400", "401", "403", "404"];
 
 /// TelemetryReady of a service.
 pub(super) fn verdict(tracing: Option<&Tracing>, world: &World) -> Verdict<TelemetryReason> {
@@ -109,6 +100,13 @@ fn same_destination<'a>(before: &'a State, destination: &Destination) -> Option<
     before.destinations.iter().find(|other| other.name == destination.name)
 }
 
+fn is_refusal(error: &str) -> bool {
+    // A number that stands alone: `:4010` and `10.4.0.1` are parts of addresses.
+    let words = error.split(|character: char| !(character.is_ascii_alphanumeric() || ".:".contains(character)));
+    let mut numbers = words.map(|word| word.trim_end_matches([':', '.']));
+    REFUSALS.iter().any(|word| error.contains(word)) || numbers.any(|number| REFUSAL_CODES.contains(&number))
+}
+
 fn of_destination(destination: &Destination, before: Option<&Destination>) -> (TelemetryReason, String) {
     if !destination.missing_keys.is_empty() {
         let keys = destination.missing_keys.join(", ");
@@ -117,7 +115,7 @@ fn of_destination(destination: &Destination, before: Option<&Destination>) -> (T
     }
     let error = destination.last_error.as_deref();
     let said = error.unwrap_or("the collector's log names no error");
-    let refused = error.is_some_and(|error| REFUSALS.iter().any(|word| error.contains(word)));
+    let refused = error.is_some_and(is_refusal);
     if before.is_some_and(|before| destination.failed_spans > before.failed_spans) {
         return match refused {
             true => (TelemetryReason::DestinationRefused, said.to_owned()),

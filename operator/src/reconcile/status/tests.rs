@@ -348,6 +348,10 @@ fn a_destination_that_does_not_take_spans_is_named_with_its_error() {
     assert_eq!((status.as_str(), reason.as_str()), ("False", "DestinationUnreachable"));
     assert!(message.starts_with("pod a, destination tempo: dial tcp"), "{message}");
     assert_eq!(telemetry(None, Ok(state(with_error("rpc error: code = Unauthenticated")))).1, "DestinationRefused");
+    assert_eq!(telemetry(None, Ok(state(with_error("responded with HTTP Status Code 401")))).1, "DestinationRefused");
+    assert_eq!(telemetry(None, Ok(state(with_error("403 Forbidden: no")))).1, "DestinationRefused");
+    let address = "Post \"http://10.4.0.1:4010/v1/traces\": dial tcp 10.4.0.401:400: connect: connection refused";
+    assert_eq!(telemetry(None, Ok(state(with_error(address)))).1, "DestinationUnreachable", "an address is no status code");
     assert_eq!(telemetry(None, Ok(state(waiting))).1, "QueueGrowing");
     let full = Destination { queue_size: 600, ..exporting() };
     assert_eq!(telemetry(None, Ok(state(full))).1, "QueueGrowing");
