@@ -16,6 +16,9 @@ use crate::wait::{self, Look};
 /// Longer than any end takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of a line of its log, what a failed test shows.
+const LONGEST: usize = 500;
+
 /// A supervisor that runs; a killed one would leave its collector behind, so it is asked to end.
 pub struct Sidecar {
     child: Child,
@@ -81,7 +84,8 @@ impl Drop for Sidecar {
             return;
         }
         let log = self.log().unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        // Go's stacks of the collector's errors are long.
+        let lines: Vec<String> = log.lines().map(|line| line.chars().take(LONGEST).collect()).collect();
         eprintln!("the sidecar's last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
         if self.signal().is_ok() {
             self.child.wait().ok();
