@@ -77,7 +77,9 @@ struct Shared {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.close();
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
     }
 }
 
@@ -125,9 +127,12 @@ impl Receiver {
     }
 
     /// Breaks every connection off and listens no more: connections are refused.
-    pub fn close(&self) {
-        if let Some(task) = lock(&self.task).take() {
+    pub async fn close(&self) {
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
             task.abort();
+            // An error says that it was aborted; its listener and its connections are gone then.
+            task.await.unwrap_or_default();
         }
     }
 

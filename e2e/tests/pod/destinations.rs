@@ -121,7 +121,7 @@ async fn away_for(batches: usize, pause: Duration) -> Result<()> {
     let pod = Plan::of(manifest(destinations)).start().await?;
     pod.until("both have something", |state| state.destinations.iter().all(|destination| destination.sent_spans > 0)).await?;
     let (mut of_near, mut of_away) = (Harvest::of(&near), Harvest::of(&away));
-    away.close();
+    away.close().await;
     let mut ids = Vec::new();
     for _ in 0..batches {
         ids.extend(many(&pod, 5, 5, plain).await?.into_iter().map(|answer| answer.request_id));
@@ -152,7 +152,7 @@ async fn one_whose_queue_is_full_holds_nobody_up_either_and_what_it_missed_is_co
     let destinations = json!([{"name": "near", "endpoint": near.url}, {"name": "away", "endpoint": away.url}]);
     let pod = Plan::of(manifest(destinations).with("engine.maxNumSeqs", 32)).start().await?;
     pod.until("both have something", |state| state.destinations.iter().all(|destination| destination.sent_spans > 1)).await?;
-    away.close();
+    away.close().await;
     let (mut ids, mut of_near) = (Vec::new(), Harvest::of(&near));
     while pod.destination("away").await?.failed_spans == 0 {
         let answers = many(&pod, 50, 8, |index| plain(index).with("n", 8).with("max_tokens", 2)).await?;
