@@ -11,7 +11,6 @@ SCENARIOS := \
   sandbox_works \
   rules \
   sampling \
-  pod \
   quick_start \
   traces_a_request_end_to_end \
   keeps_errors_and_drops_the_rest_at_rate_zero \
@@ -97,10 +96,11 @@ up: build model ## Bring the sandbox cluster up, with our images and the operato
 scenarios: up ## Run the scenarios on the sandbox cluster
 	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=4
 
 .PHONY: pod
 pod: build ## A pod without a cluster, and every trouble that its telemetry can have; the sandbox must be up, for its collector
-	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=1 --include-ignored
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=4 --include-ignored
 
 .PHONY: dashboards
 dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool

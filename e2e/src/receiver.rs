@@ -164,10 +164,11 @@ impl Receiver {
                     match tls {
                         None => connection(wire, stream, shared).await,
                         // A client that refuses our certificate ends the handshake.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => connection(wire, stream, shared).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                connection(wire, stream, shared).await;
+                            }
+                        }
                     }
                 });
                 while connections.try_join_next().is_some() {}

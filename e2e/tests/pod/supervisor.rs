@@ -85,7 +85,11 @@ async fn a_collector_near_the_memory_limit_is_renewed_before_the_kernel_kills_it
     let pod = plan(&receiver).supervisor(&[&limit, "--shutdown-timeout=3s", "--drain-timeout=1s"]).start().await?;
     pod.until_up().await?;
     let is_renewed = |state: &State| state.collector.starts > 1;
-    while !is_renewed(&pod.telemetry().await?) {
+    for round in 0.. {
+        if is_renewed(&pod.telemetry().await?) {
+            break;
+        }
+        assert!(round < 100, "it is not renewed, whatever comes");
         many(&pod, 50, 8, |index| plain(index).with("n", 8).with("max_tokens", 2)).await?;
     }
     let state = pod.until("it runs again", |state| state.collector.running && is_renewed(state)).await?;
