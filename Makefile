@@ -11,7 +11,6 @@ SCENARIOS := \
   sandbox_works \
   rules \
   sampling \
-  pod \
   quick_start \
   preempts_the_model \
   traces_a_request_end_to_end \
@@ -100,6 +99,7 @@ up: build model ## Bring the sandbox cluster up, with our images and the operato
 scenarios: up ## Run the scenarios on the sandbox cluster
 	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=4
 
 .PHONY: losses
 losses: up ## Delete ten pods in the middle of their work, one after another: nothing may be lost
@@ -115,7 +115,7 @@ zipkin-page: up ## An older collector into Zipkin, and Zipkin's page in a real b
 
 .PHONY: pod
 pod: build ## A pod without a cluster, and every trouble that its telemetry can have; the sandbox must be up, for its collector
-	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=1 --include-ignored
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=4 --include-ignored
 
 .PHONY: dashboards
 dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool

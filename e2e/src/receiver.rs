@@ -89,7 +89,9 @@ struct Shared {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.close();
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
     }
 }
 
@@ -156,9 +158,12 @@ impl Receiver {
     }
 
     /// Breaks every connection off and listens no more: connections are refused.
-    pub fn close(&self) {
-        if let Some(task) = lock(&self.task).take() {
+    pub async fn close(&self) {
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
             task.abort();
+            // An error says that it was aborted; its listener and its connections are gone then.
+            task.await.unwrap_or_default();
         }
     }
 
@@ -193,10 +198,11 @@ impl Receiver {
                     match tls {
                         None => connection(wire, stream, shared).await,
                         // A client that refuses our certificate ends the handshake.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => connection(wire, stream, shared).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                connection(wire, stream, shared).await;
+                            }
+                        }
                     }
                 });
                 while connections.try_join_next().is_some() {}

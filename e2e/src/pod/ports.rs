@@ -1,6 +1,8 @@
 //! Free ports of loopback that stay free.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use rand::RngExt;
@@ -9,6 +11,8 @@ use rand::RngExt;
 /// collector is stopped and started on its ports, and nobody must have taken one in between.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const TRIES: usize = 1_000;
+/// Ports of this process's pods, which run beside each other: one whose collector is just being renewed is free and taken.
+static CHOSEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// The ports of one pod that [`sojourn_contract::port`] fixes in a cluster.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +31,10 @@ impl Ports {
         let mut held = Vec::new();
         let mut random = rand::rng();
         for _ in 0..TRIES {
-            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, random.random_range(RANGE))) {
+            let port = random.random_range(RANGE);
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                && CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port)
+            {
                 held.push(listener);
             }
             if let [admin, sidecar, otlp_grpc, otlp_http, metrics] = held.as_slice() {

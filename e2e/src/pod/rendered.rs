@@ -86,7 +86,7 @@ impl Rendered {
             (format!("port: {}", port::COLLECTOR_METRICS), format!("port: {}", ports.metrics)),
         ];
         pairs.extend(MEMORY_LIMITER.map(|(percentage, name, percent)| {
-            (percentage.to_owned(), format!("{name}: {}", self.memory_limit * percent / 100 >> 20))
+            (percentage.to_owned(), format!("{name}: {}", (self.memory_limit * percent / 100) >> 20))
         }));
         for (rendered, own) in pairs {
             if !text.contains(&rendered) {

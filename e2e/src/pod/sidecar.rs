@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +15,9 @@ use crate::wait::{self, Look};
 
 /// Longer than any end takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Of a line of its log, what a failed test shows.
+const LONGEST: usize = 500;
 
 /// A supervisor that runs; a killed one would leave its collector behind, so it is asked to end.
 pub struct Sidecar {
@@ -69,6 +72,10 @@ impl Sidecar {
         Ok(())
     }
 
+    fn runs(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_none())
+    }
+
     fn signal(&self) -> Result<()> {
         Ok(kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?)
     }
@@ -77,13 +84,22 @@ impl Sidecar {
 impl Drop for Sidecar {
     /// Only a test that failed has not ended it by then; what it said last may tell why.
     fn drop(&mut self) {
-        if !self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+        if !self.runs() {
             return;
         }
         let log = self.log().unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        // Go's stacks of the collector's errors are long.
+        let lines: Vec<String> = log.lines().map(|line| line.chars().take(LONGEST).collect()).collect();
         eprintln!("the sidecar's last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
-        if self.signal().is_ok() {
+        self.signal().ok();
+        let begun = Instant::now();
+        while self.runs() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if self.runs() {
+            // That it does not end is what the test has found.
+            let both = [self.pid(), self.collector_pid()].into_iter().flatten();
+            both.for_each(|pid| kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap_or_default());
             self.child.wait().ok();
         }
     }

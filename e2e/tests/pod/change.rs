@@ -156,16 +156,16 @@ async fn pair(pod: &Pod) -> Result<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_while_one_destination_refuses_connections_loses_what_that_one_lacks_and_says_so() -> Result<()> {
-    change_beside_a_dead_one(Receiver::close).await
+    change_beside_a_dead_one(async |receiver| receiver.close().await).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_while_one_destination_hangs_loses_what_that_one_lacks_and_says_so() -> Result<()> {
-    change_beside_a_dead_one(|receiver| receiver.answer(Manner::Hang)).await
+    change_beside_a_dead_one(async |receiver| receiver.answer(Manner::Hang)).await
 }
 
 /// The bound of a minute is one of two seconds here.
-async fn change_beside_a_dead_one(kill: impl Fn(&Receiver)) -> Result<()> {
+async fn change_beside_a_dead_one(kill: impl AsyncFn(&Receiver)) -> Result<()> {
     const REQUESTS: usize = 200;
     let (near, dead) = (Receiver::start().await?, Receiver::start().await?);
     let manifest = Manifest::smollm("smollm")
@@ -178,7 +178,7 @@ async fn change_beside_a_dead_one(kill: impl Fn(&Receiver)) -> Result<()> {
         let has_both = |arrived: &Harvest<'_>| has(arrived, SIDECAR_PROBE) && has(arrived, ENGINE_STARTUP);
         arrived.until("the probe and the start-up trace have come", has_both).await?;
     }
-    kill(&dead);
+    kill(&dead).await;
     let ids: Vec<String> = many(&pod, REQUESTS, 4, plain).await?.into_iter().map(|answer| answer.request_id).collect();
     of_near.until("the near one has all", |arrived| arrived.journeys.len() >= REQUESTS).await?;
     pod.until_exported(REQUESTS as u64).await?;
@@ -192,7 +192,7 @@ async fn change_beside_a_dead_one(kill: impl Fn(&Receiver)) -> Result<()> {
     assert_eq!(dead_now.failed_spans, spans, "what is given up is said: {before:?}");
 
     dead.answer(Manner::Take);
-    dead.close();
+    dead.close().await;
     dead.open().await?;
     let more: Vec<String> = many(&pod, 20, 4, plain).await?.into_iter().map(|answer| answer.request_id).collect();
     of_dead.until("the dead one is back", |arrived| arrived.journeys.len() >= more.len()).await?;

@@ -12,8 +12,11 @@ use sojourn_contract::sidecar::State;
 use sojourn_e2e::manifest::Manifest;
 use sojourn_e2e::pod::{Plan, Pod};
 use sojourn_e2e::receiver::{Harvest, Manner, Receiver};
+use sojourn_e2e::wait::{self, Look};
 
 use crate::traffic::{many, plain};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn plan(receiver: &Receiver) -> Plan {
     let here = json!({"name": "here", "endpoint": receiver.url});
@@ -85,9 +88,12 @@ async fn a_collector_near_the_memory_limit_is_renewed_before_the_kernel_kills_it
     let pod = plan(&receiver).supervisor(&[&limit, "--shutdown-timeout=3s", "--drain-timeout=1s"]).start().await?;
     pod.until_up().await?;
     let is_renewed = |state: &State| state.collector.starts > 1;
-    while !is_renewed(&pod.telemetry().await?) {
+    wait::quietly("it is renewed", PATIENCE, async || {
         many(&pod, 50, 8, |index| plain(index).with("n", 8).with("max_tokens", 2)).await?;
-    }
+        let state = pod.telemetry().await?;
+        Ok(if is_renewed(&state) { Look::Holds(()) } else { Look::NotYet(format!("{limit}: {state:?}")) })
+    })
+    .await?;
     let state = pod.until("it runs again", |state| state.collector.running && is_renewed(state)).await?;
     assert_eq!(state.collector.crashes, 0, "it was asked to end: {state:?}");
     assert!(state.destinations[0].failed_spans > 0, "what it held is counted as lost: {state:?}");

@@ -11,6 +11,9 @@ const LONGEST: usize = 1024;
 /// Message of an exporter whose next hop answered with a success and threw spans away.
 const PARTIAL_SUCCESS: &str = "Partial success";
 
+/// All that gRPC says of an endpoint whose name cannot be resolved.
+const UNRESOLVED: &str = "no children to pick from";
+
 /// An error that the collector told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
@@ -68,7 +71,10 @@ fn structured(fields: &serde_json::Map<String, Value>) -> Option<Complaint> {
     if !severe && !is_partial && error.is_none() {
         return None;
     }
-    let told = error.map_or_else(|| message.to_owned(), |error| format!("{message}: {error}"));
+    let mut told = error.map_or_else(|| message.to_owned(), |error| format!("{message}: {error}"));
+    if told.ends_with(UNRESOLVED) {
+        told.push_str(" (the name of the endpoint has no address)");
+    }
     let of_spans = text("otelcol.signal").is_none_or(|signal| signal == "traces");
     let count = |key: &str| fields.get(key).and_then(Value::as_u64).filter(|_| of_spans).unwrap_or(0);
     Some(Complaint {
@@ -181,6 +187,13 @@ mod tests {
         ];
         let text = "failed to get config: decoding failed due to the following error(s): 'receivers' unknown type: \"nope\"";
         assert_eq!(read(&lines).unwrap().text, text);
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_told_as_such() {
+        let line = r#"{"level":"info","msg":"Exporting failed.","error":"rpc error: code = Unavailable desc = no children to pick from"}"#;
+        let text = read(&[line]).unwrap().text;
+        assert!(text.ends_with("no children to pick from (the name of the endpoint has no address)"), "{text}");
     }
 
     #[test]

@@ -113,6 +113,7 @@ struct Sidecar {
     is_looking: bool,
     last_error: Option<String>,
     error_of_run: Option<String>,
+    fault_of_run: Option<String>,
     unstartable: BTreeSet<String>,
     is_over: bool,
 }
@@ -130,6 +131,7 @@ impl Sidecar {
             is_looking: false,
             last_error: None,
             error_of_run: None,
+            fault_of_run: None,
             unstartable: BTreeSet::new(),
             is_over: false,
         }
@@ -168,8 +170,10 @@ impl Sidecar {
             None => format!("the collector ended with {status}"),
         };
         info!(how, "the collector is gone");
-        if !self.supervisor.is_stopping() {
-            self.last_error = Some(how.clone());
+        // What it said while it was stopped is no news beside why it was.
+        let unasked = (!self.supervisor.is_stopping()).then(|| how.clone());
+        if let Some(reason) = unasked.or(self.fault_of_run.take()) {
+            self.last_error = Some(reason);
         }
         self.process = None;
         let substitute = if is_fault && !self.supervisor.has_good() { self.substitute() } else { None };
@@ -256,9 +260,7 @@ impl Sidecar {
                 Action::Probe { started } => self.probe(started),
                 Action::Terminate { reason, is_fault } => {
                     info!(reason, waiting = ?self.waiting(), "stopping the collector");
-                    if is_fault {
-                        self.last_error = Some(reason);
-                    }
+                    self.fault_of_run = is_fault.then_some(reason);
                     self.signal_collector(Signal::SIGTERM);
                 }
                 Action::Kill => {
