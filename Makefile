@@ -50,11 +50,11 @@ soak: build model ## Random clients for ten minutes, then nothing may be stuck, 
 
 .PHONY: cuda
 cuda: prepare ## The engine for NVIDIA GPUs, on a machine with or without one (a quarter of an hour; CUDA_COMPUTE_CAP, default 80)
-	engine/cuda/check.sh "$$(engine/cuda/build.sh)"
+	@program=$$(engine/cuda/build.sh) && engine/cuda/check.sh "$$program"
 
 .PHONY: gpu-check
 gpu-check: build ## Pack what a machine with an NVIDIA GPU needs to check that engine, speed and tracing, in a few minutes
-	@engine/cuda/pack.sh "$$(engine/cuda/build.sh)" $(BIN)
+	@program=$$(engine/cuda/build.sh) && engine/cuda/pack.sh "$$program" $(BIN)
 
 # === parts of them ===
 
