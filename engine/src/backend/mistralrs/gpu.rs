@@ -13,7 +13,7 @@ use super::load::{Loaded, Pipeline, panic_message};
 use super::{arithmetic, blocks, device, logits, tensors};
 use crate::backend::architecture::Architecture;
 use crate::backend::load::LoadError;
-use crate::backend::paged::capacity::{DeviceMemory, KvBudget, PassShape};
+use crate::backend::paged::capacity::{DeviceMemory, KvBudget, KvShape, PassShape};
 use crate::backend::paged::{Layout, Pass, copies, passes};
 use crate::backend::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Work};
 
@@ -62,23 +62,12 @@ impl Gpu {
         let (Some(engine), Some(model)) = (&metadata.cache_engine, &metadata.model_metadata) else {
             return Err(unsupported("mistral.rs 0.8.1 has no paged attention for it; serve it with --device cpu".to_owned()));
         };
-        if let Some(window) = metadata.sliding_window.filter(|window| *window < demand.max_model_len as usize) {
-            return Err(unsupported(format!(
-                "its layers look back on {window} tokens alone, which this version does not do on a GPU; give --max-model-len \
-                 {window} or less, or --device cpu"
-            )));
-        }
         // mistral.rs made a few blocks, which show their shape and then make room.
         let few = std::mem::take(&mut *engine.get_kv_cache());
         let kind = || unsupported("its layers' KV differs in shape, which this version cannot step on a GPU".to_owned());
         let (shape, dtype) = blocks::shape(&few).zip(few.first().map(|(keys, _)| keys.dtype())).ok_or_else(kind)?;
         drop(few);
-        if !HEAD_WIDTHS.contains(&shape.key_head_dim) {
-            let width = shape.key_head_dim;
-            return Err(unsupported(format!(
-                "its heads are {width} wide, and there are GPU kernels for {HEAD_WIDTHS:?} alone"
-            )));
-        }
+        check_support(&shape, metadata.sliding_window, demand.max_model_len).map_err(unsupported)?;
         let heads = model.num_attn_heads();
         let pass = PassShape {
             heads: narrow(heads),
@@ -87,19 +76,14 @@ impl Gpu {
             vocab_size,
             dtype_bytes: shape.dtype_bytes,
         };
-        let out_of_memory = |reason: String| LoadError::OutOfMemory { path: path.to_owned(), reason };
-        let failed = |error: candle_core::Error| match device::step_error(&error) {
-            StepError::OutOfMemory(said) => out_of_memory(said),
-            error => LoadError::Failed { path: path.to_owned(), reason: error.to_string() },
-        };
         let working = pass.working_bytes(demand.step_tokens, demand.max_model_len, demand.max_num_seqs);
+        let failed = |error: candle_core::Error| load_error(path, &error);
         let memory = memory(&gpu, working).map_err(failed)?;
-        let count =
-            demand.budget.blocks(&shape, memory, demand.max_model_len).map_err(|error| out_of_memory(error.to_string()))?;
+        let count = demand.budget.blocks(&shape, memory, demand.max_model_len);
+        let count = count.map_err(|error| LoadError::OutOfMemory { path: path.to_owned(), reason: error.to_string() })?;
         let kv = blocks::allocate(&shape, dtype, count.saturating_add(1), &gpu).map_err(failed)?;
         *engine.get_kv_cache() = kv.clone();
-        let layout =
-            kv.first().and_then(|(keys, _)| Layout::new(shape.block_tokens, narrow(keys.dims()[0]))).ok_or_else(kind)?;
+        let layout = Layout::new(shape.block_tokens, count.saturating_add(1)).ok_or_else(kind)?;
         let tokens = u64::from(layout.blocks()) * u64::from(shape.block_tokens);
         tracing::info!(kv_blocks = layout.blocks(), tokens, working_mb = working >> 20, "KV cache on the GPU");
         let caps = Caps {
@@ -199,6 +183,29 @@ impl Backend for Gpu {
     }
 }
 
+/// Refuses what the kernels, or this version, cannot do.
+fn check_support(shape: &KvShape, window: Option<usize>, max_model_len: u32) -> Result<(), String> {
+    if let Some(window) = window.filter(|window| *window < max_model_len as usize) {
+        return Err(format!(
+            "its layers look back on {window} tokens alone, which this version does not do on a GPU; give --max-model-len \
+             {window} or less, or --device cpu"
+        ));
+    }
+    let width = shape.key_head_dim;
+    if !HEAD_WIDTHS.contains(&width) {
+        return Err(format!("its heads are {width} wide, and there are GPU kernels for {HEAD_WIDTHS:?} alone"));
+    }
+    Ok(())
+}
+
+fn load_error(path: &Path, error: &candle_core::Error) -> LoadError {
+    let path = path.to_owned();
+    match device::step_error(error) {
+        StepError::OutOfMemory(reason) => LoadError::OutOfMemory { path, reason },
+        error => LoadError::Failed { path, reason: error.to_string() },
+    }
+}
+
 /// Sequences that one pass decodes at most. With many rows mistral.rs takes the kernel that holds the whole context in shared
 /// memory, however long it is.
 fn rows_of_a_pass(longest: usize, heads: usize) -> usize {
@@ -220,6 +227,23 @@ fn narrow(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_shorter_than_the_context_and_heads_without_a_kernel_are_refused() {
+        let shape = KvShape { layers: 1, kv_heads: 1, key_head_dim: 64, value_head_dim: 64, dtype_bytes: 2, block_tokens: 32 };
+        assert_eq!(check_support(&shape, None, 4096), Ok(()));
+        assert_eq!(check_support(&shape, Some(4096), 4096), Ok(()));
+        assert!(check_support(&shape, Some(4096), 4097).unwrap_err().contains("--max-model-len 4096 or less"));
+        let narrow = KvShape { key_head_dim: 16, ..shape };
+        assert!(check_support(&narrow, None, 4096).unwrap_err().contains("16 wide"));
+    }
+
+    #[test]
+    fn memory_that_is_missing_at_load_is_told_from_other_failures() {
+        let error = |said: &str| load_error(Path::new("m.gguf"), &candle_core::Error::Msg(said.to_owned()));
+        assert!(matches!(error("DriverError(CUDA_ERROR_OUT_OF_MEMORY, ...)"), LoadError::OutOfMemory { .. }));
+        assert!(matches!(error("no such kernel"), LoadError::Failed { .. }));
+    }
 
     #[test]
     fn long_contexts_are_decoded_by_as_many_rows_as_the_parting_kernel_takes() {
