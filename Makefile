@@ -20,6 +20,7 @@ SCENARIOS := \
   loses_nothing_when_a_pod_goes \
   names_the_one_broken_pod_of_five \
   reports_why_it_is_not_ready \
+  asks_for_a_gpu \
   deletes_cleanly
 
 .PHONY: help
@@ -49,6 +50,14 @@ bench: build model ## Measure what tracing costs and how fast the engine is; wri
 .PHONY: soak
 soak: build model ## Random clients for ten minutes, then nothing may be stuck, lost, illegal or growing (SOAK="--minutes 60")
 	@$(BIN)/soak $(SOAK)
+
+.PHONY: cuda
+cuda: prepare ## The engine for NVIDIA GPUs, on a machine with or without one (a quarter of an hour; CUDA_COMPUTE_CAP, default 80)
+	@program=$$(engine/cuda/build.sh) && engine/cuda/check.sh "$$program"
+
+.PHONY: gpu-check
+gpu-check: build ## Pack what a machine with an NVIDIA GPU needs to check that engine, speed and tracing, in a few minutes
+	@program=$$(engine/cuda/build.sh) && engine/cuda/pack.sh "$$program" $(BIN)
 
 # === parts of them ===
 
@@ -126,13 +135,14 @@ status: build ## Say what runs of the sandbox
 	@$(BIN)/sandbox status
 
 .PHONY: images
-images: ## Build and push our images, for a cluster of your own: make images REGISTRY=registry.example.com/sojourn
+images: ## Build and push our images, for a cluster of your own: make images REGISTRY=registry.example.com/sojourn [CUDA=1]
 	@test -n "$(REGISTRY)" || { echo "say where they go: make images REGISTRY=registry.example.com/sojourn"; exit 1; }
 	@test -n "$(BUILDER)" || { echo "install docker or buildah"; exit 1; }
 	$(BUILDER) build --file operator/Dockerfile --tag $(REGISTRY)/operator:$(TAG) .
 	$(BUILDER) build --file engine/Dockerfile --tag $(REGISTRY)/engine:$(TAG) .
 	$(BUILDER) build --file engine/sidecar/Dockerfile --tag $(REGISTRY)/sidecar:$(TAG) .
-	for image in operator engine sidecar; do $(BUILDER) push $(REGISTRY)/$$image:$(TAG) || exit 1; done
+	$(if $(CUDA),$(BUILDER) build --file engine/cuda/Dockerfile --tag $(REGISTRY)/engine-cuda:$(TAG) .)
+	for image in operator engine sidecar $(if $(CUDA),engine-cuda); do $(BUILDER) push $(REGISTRY)/$$image:$(TAG) || exit 1; done
 
 .PHONY: fmt
 fmt: ## Format the code

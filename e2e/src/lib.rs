@@ -1,10 +1,11 @@
-//! The sandbox cluster, the vocabulary of the scenarios that run on it, the demo, the benchmarks and the soak.
+//! The sandbox cluster, the vocabulary of the scenarios that run on it, the demo, the benchmarks, the soak and the check of a GPU.
 
 #![warn(missing_docs)]
 
 pub mod bench;
 pub mod browser;
 pub mod chat;
+pub mod gpu_check;
 pub mod jaeger;
 pub mod lab;
 pub mod local;

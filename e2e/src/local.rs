@@ -12,7 +12,10 @@ use crate::jaeger::Jaeger;
 use crate::sandbox::{Settings, jaeger_configuration};
 use crate::wait::{self, Look};
 
+/// Longest time that a program may take to end.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time that it may take to be ready: a GPU's driver may have to compile for it first.
+const READY_PATIENCE: Duration = Duration::from_secs(240);
 const TEST_MODEL: &str = "SmolLM2-135M-Instruct-Q8_0.gguf";
 
 /// A process that ends with its owner.
@@ -79,7 +82,7 @@ impl Local {
 
 async fn loop_until_ready(what: &str, address: &str, child: &mut Child) -> Result<()> {
     let child = tokio::sync::Mutex::new(child);
-    wait::quietly(&format!("{what} is ready"), PATIENCE, || async {
+    wait::quietly(&format!("{what} is ready"), READY_PATIENCE, || async {
         if let Some(status) = child.lock().await.try_wait()? {
             bail!("{what} ended with {status}");
         }

@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
-use crate::cli::{self, Device, Serve};
+use crate::backend::load::{Device, LoadError};
+use crate::cli::{self, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};
 use crate::hub::{self, Flags, HubError, Meter, Repository};
@@ -25,7 +26,7 @@ use crate::loading::{self, Loading, Origin};
 use crate::metrics::Metrics;
 use crate::metrics::mfu::{Mfu, Peak, PeakSource};
 use crate::metrics::steps::Steps;
-use crate::model::{Location, Model, Wishes};
+use crate::model::{Location, Model, ModelError, Wishes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::state::Limits;
 use crate::served::{Served, ServedSlot};
@@ -39,12 +40,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tokens in one step where the flag does not say: a piece of a prompt that others do not wait long for.
 const STEP_TOKENS_ONE_BY_ONE: usize = 32;
 /// The same on a backend that runs a batch.
-const STEP_TOKENS_BATCH: usize = 2048;
+const STEP_TOKENS_BATCH: u32 = 2048;
 
 /// Serves a model until SIGTERM, or until it cannot.
 pub async fn serve(arguments: Serve, clock: Clock) -> Result<(), Termination> {
     let began = clock.now();
-    check_device(arguments.device)?;
+    check_device(&arguments)?;
     if let Some(idle) = arguments.idle_gpu_memory_utilization() {
         tracing::warn!("{idle}");
     }
@@ -135,7 +136,7 @@ fn start_scheduler(
 ) -> Result<Served, Termination> {
     let capacity = &arguments.capacity;
     let one_by_one = model.backend.caps().max_batch == 1;
-    let step_tokens = if one_by_one { STEP_TOKENS_ONE_BY_ONE } else { STEP_TOKENS_BATCH };
+    let step_tokens = if one_by_one { STEP_TOKENS_ONE_BY_ONE } else { STEP_TOKENS_BATCH as usize };
     let limits = Limits {
         max_num_seqs: capacity.max_num_seqs as usize,
         max_num_batched_tokens: capacity.max_num_batched_tokens.map_or(step_tokens, |tokens| tokens as usize),
@@ -158,15 +159,18 @@ fn start_scheduler(
     })
 }
 
-fn check_device(device: Device) -> Result<(), Termination> {
-    match device {
-        Device::Cpu => Ok(()),
-        Device::Cuda => Err(Termination {
-            reason: Reason::DeviceUnavailable,
-            message: "this is the CPU build of sojourn-engine; --device cuda needs the CUDA build, image sojourn-engine-cuda"
-                .to_owned(),
-        }),
-    }
+/// Says that a GPU cannot be used before a model is fetched for it.
+fn check_device(arguments: &Serve) -> Result<(), Termination> {
+    let checked = match (arguments.device, &arguments.model) {
+        (Device::Cpu, _) => Ok(()),
+        #[cfg(feature = "cuda")]
+        (Device::Cuda, Location::Here(crate::model::Source::Scripted(_))) => Ok(()),
+        #[cfg(feature = "cuda")]
+        (device @ Device::Cuda, _) => crate::backend::mistralrs::device::open(device).map(drop),
+        #[cfg(not(feature = "cuda"))]
+        (Device::Cuda, _) => Err(LoadError::cpu_build()),
+    };
+    checked.map_err(|error: LoadError| ModelError::from(error).termination())
 }
 
 /// What is counted and logged of each step.
@@ -253,7 +257,11 @@ fn wishes(arguments: &Serve) -> Result<Wishes, Termination> {
     let capacity = &arguments.capacity;
     Ok(Wishes {
         max_model_len: capacity.max_model_len,
+        device: arguments.device,
         kv_cache_tokens: capacity.kv_cache_tokens,
+        gpu_memory_utilization: capacity.gpu_memory_utilization,
+        max_num_seqs: capacity.max_num_seqs,
+        step_tokens: capacity.max_num_batched_tokens.unwrap_or(STEP_TOKENS_BATCH),
         chat_template: template.transpose()?,
         generation_config: arguments.generation_config.clone(),
         generation_overrides: arguments.override_generation_config.clone(),

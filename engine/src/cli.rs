@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sojourn_contract::{env, flag, port};
 
-use crate::backend::load::Dtype;
+use crate::backend::load::{Device, Dtype};
 use crate::hub;
 use crate::journeys::filter::Filter;
 use crate::model::Location;
@@ -134,10 +134,10 @@ pub struct Serve {
     /// Port to listen on; 0 takes a free one.
     #[arg(long = flag::PORT, default_value_t = port::HTTP)]
     pub port: u16,
-    /// Where the model runs.
-    #[arg(long = flag::DEVICE, value_enum, default_value_t = Device::Cpu)]
+    /// Where the model runs; the default is what the build is for.
+    #[arg(long = flag::DEVICE, value_enum, default_value_t = Device::default())]
     pub device: Device,
-    /// Type of activations and KV, and of weights that are not quantised [auto: float32 on the CPU].
+    /// Type of activations and KV, and of weights that are not quantised [auto: float32 on the CPU, bfloat16 on a GPU].
     #[arg(long = flag::DTYPE, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
     /// Clients must send this key as `Authorization: Bearer KEY`.
@@ -213,7 +213,8 @@ pub struct Capacity {
     /// Tokens in one step at most [default: 32 on a backend that runs one sequence at a time, else 2048].
     #[arg(long = flag::MAX_NUM_BATCHED_TOKENS, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
     pub max_num_batched_tokens: Option<u32>,
-    /// Tokens that the KV cache holds, rounded up to blocks [default: 16384, or one request of full length if that is more].
+    /// Tokens that the KV cache holds, rounded up to blocks [default: on the CPU 16384, or one request of full length if that is
+    /// more; on a GPU what --gpu-memory-utilization leaves].
     #[arg(long = flag::KV_CACHE_TOKENS, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub kv_cache_tokens: Option<u32>,
     /// Part of the GPU's memory that weights, passes and KV cache may use together, above 0 and up to 1; --kv-cache-tokens
@@ -293,15 +294,6 @@ pub struct Telemetry {
     /// One log line a step, target `iteration`: its tokens, the load and its duration.
     #[arg(long = flag::ENABLE_LOGGING_ITERATION_DETAILS)]
     pub enable_logging_iteration_details: bool,
-}
-
-/// Where the model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU; needs the CUDA build.
-    Cuda,
 }
 
 /// Form of log lines.
@@ -389,7 +381,7 @@ mod tests {
             };
             serve.idle_gpu_memory_utilization()
         };
-        assert!(said("--gpu-memory-utilization=1").unwrap().contains("nothing on the CPU"));
+        assert!(said("--device=cpu --gpu-memory-utilization=1").unwrap().contains("nothing on the CPU"));
         assert!(said("--device=cuda --gpu-memory-utilization=0.5 --kv-cache-tokens=64").unwrap().contains("--kv-cache-tokens"));
         assert_eq!(said("--device=cuda --gpu-memory-utilization=0.5"), None);
         assert_eq!(said("--kv-cache-tokens=64"), None);

@@ -1,6 +1,7 @@
 //! What the operator's own flags say: images and defaults of every service. Read once at the start; a plain value after that.
 
 use clap::Args;
+use sojourn_contract::image;
 
 use crate::crd::tracing::{Protocol, Sampling};
 
@@ -8,13 +9,13 @@ use crate::crd::tracing::{Protocol, Sampling};
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Settings {
     /// Image of the engine for services without a GPU.
-    #[arg(long, env = "SOJOURN_ENGINE_IMAGE_CPU", default_value_t = default_image("engine"))]
+    #[arg(long, env = "SOJOURN_ENGINE_IMAGE_CPU", default_value_t = default_image(image::ENGINE))]
     pub engine_image_cpu: String,
     /// Image of the engine for services with a GPU.
-    #[arg(long, env = "SOJOURN_ENGINE_IMAGE_CUDA", default_value_t = default_image("engine-cuda"))]
+    #[arg(long, env = "SOJOURN_ENGINE_IMAGE_CUDA", default_value_t = default_image(image::ENGINE_CUDA))]
     pub engine_image_cuda: String,
     /// Image of the collector's supervisor.
-    #[arg(long, env = "SOJOURN_SIDECAR_IMAGE", default_value_t = default_image("sidecar"))]
+    #[arg(long, env = "SOJOURN_SIDECAR_IMAGE", default_value_t = default_image(image::SIDECAR))]
     pub sidecar_image: String,
     /// Image of the collector for services that name none.
     #[arg(long, env = "SOJOURN_COLLECTOR_IMAGE", default_value = "otel/opentelemetry-collector-k8s:0.161.0")]
@@ -39,9 +40,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            engine_image_cpu: default_image("engine"),
-            engine_image_cuda: default_image("engine-cuda"),
-            sidecar_image: default_image("sidecar"),
+            engine_image_cpu: default_image(image::ENGINE),
+            engine_image_cuda: default_image(image::ENGINE_CUDA),
+            sidecar_image: default_image(image::SIDECAR),
             collector_image: "otel/opentelemetry-collector-k8s:0.161.0".into(),
             collector_command: vec!["/otelcol-k8s".into()],
             default_destination: None,
@@ -53,7 +54,7 @@ impl Default for Settings {
 }
 
 fn default_image(name: &str) -> String {
-    format!("ghcr.io/sojourn-dev/{name}:{}", env!("CARGO_PKG_VERSION"))
+    format!("{}/{name}:{}", image::REGISTRY, env!("CARGO_PKG_VERSION"))
 }
 
 fn non_empty(text: &str) -> Result<String, String> {

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use serde::Deserialize;
-use sojourn_contract::label;
+use sojourn_contract::{image, label};
 use sojourn_operator::crd::{self, InferenceService};
 use sojourn_operator::reconcile::render::Children;
 
@@ -160,6 +160,16 @@ fn the_pod_monitor_selects_the_pods_and_ports_of_a_service() {
         assert!(monitor.contains(&format!("\"{port}\"")) && rendered.contains(&format!("name: {port}\n")), "{port}");
     }
     assert!(monitor.contains(&format!("path: {}\n", sojourn_contract::path::METRICS)));
+}
+
+/// Images that the values leave out are those that `make images` builds and that the operator has by default.
+#[test]
+fn the_charts_images_are_ours_by_name() {
+    let deployment = read("templates/deployment.yaml");
+    for name in [image::OPERATOR, image::ENGINE, image::ENGINE_CUDA, image::SIDECAR] {
+        assert!(deployment.contains(&format!("\"name\" \"{name}\"")), "{name}");
+    }
+    assert!(read("templates/_names.tpl").contains(&format!("{}/", image::REGISTRY)));
 }
 
 /// Every flag that the chart passes is one that the operator has.

@@ -1,5 +1,7 @@
-//! Makes test models: requantised real ones, and random tiny ones of each architecture. Nothing of a model is committed.
+//! Makes test models: requantised real ones, random tiny ones of each architecture, and random ones of a real one's size. Nothing
+//! of a model is committed.
 
+pub mod random_llama;
 pub mod requantise;
 pub mod smollm;
 pub mod tiny;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use sojourn_models::tiny::Architecture;
-use sojourn_models::{requantise, smollm, tiny};
+use sojourn_models::{random_llama, requantise, smollm, tiny};
 
 /// Makes test models.
 #[derive(Parser)]
@@ -32,6 +32,20 @@ enum Command {
         #[arg(long, value_enum, default_value = "q8_0")]
         dtype: requantise::Dtype,
     },
+    /// Writes a random Llama of a real one's size with a vocabulary of 49,152 tokens, as a GGUF file.
+    RandomLlama {
+        /// How large.
+        #[arg(value_enum)]
+        size: random_llama::Size,
+        /// The file to write.
+        out: PathBuf,
+        /// Type of the matrices.
+        #[arg(long, value_enum, default_value = "q8_0")]
+        dtype: requantise::Dtype,
+        /// What the weights are drawn from.
+        #[arg(long, default_value_t = tiny::DEFAULT_SEED)]
+        seed: u64,
+    },
     /// Writes a random model of a few thousand weights, the same for the same seed.
     Tiny {
         /// What to make.
@@ -56,6 +70,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", smollm::make(&directory)?.display());
         }
         Command::Requantise { from, to, dtype } => requantise::requantise(&from, &to, dtype)?,
+        Command::RandomLlama { size, out, dtype, seed } => random_llama::write(size, dtype, seed, &out)?,
         Command::Tiny { architecture: Some(architecture), out: Some(out), seed, list: false } => {
             tiny::write(architecture, seed, &out)?;
         }

@@ -166,6 +166,14 @@ fn write_page(page: &mut String, machine: &Machine, command: &str, sections: &[S
     Ok(())
 }
 
+/// A table alone.
+pub fn render_table(table: &Table) -> String {
+    let mut text = String::new();
+    // Writing to a text does not fail.
+    write_table(&mut text, table).ok();
+    text
+}
+
 fn write_table(page: &mut String, table: &Table) -> std::fmt::Result {
     let row = |cells: &[String]| format!("| {} |", cells.join(" | "));
     let rule: Vec<String> = (0..table.head.len()).map(|i| if i == 0 { "---" } else { "---:" }.to_owned()).collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use sojourn_contract::{flag, image};
 
 use super::directory::ModelDirectory;
 
@@ -25,6 +26,20 @@ pub enum LoadError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// It does not fit the device's memory.
+    #[error("{} cannot be loaded: out of memory: {reason}", path.display())]
+    OutOfMemory {
+        /// Where it is.
+        path: PathBuf,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// The device that was asked for is not there, or cannot be used.
+    #[error("{0}")]
+    DeviceUnavailable(String),
+    /// The device that was asked for is older than what this build is for.
+    #[error("{0}")]
+    UnsupportedDevice(String),
     /// It is there, and loading it failed.
     #[error("{} cannot be loaded: {reason}", path.display())]
     Failed {
@@ -35,10 +50,38 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// A GPU was asked of a build that has no code for it.
+    pub fn cpu_build() -> Self {
+        Self::DeviceUnavailable(format!(
+            "this is the CPU build of sojourn-engine, and --{} cuda needs the CUDA build: image {}/{}, or `make cuda`",
+            flag::DEVICE,
+            image::REGISTRY,
+            image::ENGINE_CUDA
+        ))
+    }
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU; needs the CUDA build.
+    Cuda,
+}
+
+impl Default for Device {
+    /// What the build is for.
+    fn default() -> Self {
+        if cfg!(feature = "cuda") { Self::Cuda } else { Self::Cpu }
+    }
+}
+
 /// Type of a model's activations and KV, and of its weights where the files do not quantise them; vLLM's names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Dtype {
-    /// What is fastest where the model runs: float32 on the CPU.
+    /// What is fastest where the model runs: float32 on the CPU, bfloat16 on a GPU.
     #[default]
     #[value(name = "auto")]
     Auto,

@@ -92,6 +92,9 @@ pub enum StepError {
     /// The model failed.
     #[error("the model failed: {0}")]
     Failed(String),
+    /// The device failed, and no later step can work; only a new process can.
+    #[error("the device failed: {0}")]
+    DeviceLost(String),
 }
 
 /// Runs a model step by step.

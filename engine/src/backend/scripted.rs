@@ -21,6 +21,8 @@ const TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog and runs away.
 const FAIL: &[u8] = b"[fail]";
 /// The same, out of memory.
 const OUT_OF_MEMORY: &[u8] = b"[oom]";
+/// The same, and the device is gone.
+const LOST: &[u8] = b"[lost]";
 /// A prompt that contains these words makes that step panic, and every later one fail until [`Backend::recover`].
 const PANIC: &[u8] = b"[panic]";
 /// A prompt that contains these words makes that step take as long as the script's `hang_ms`.
@@ -124,6 +126,7 @@ impl Scripted {
         match () {
             () if contains(&bytes, FAIL) => return Err(StepError::Failed("scripted failure".to_owned())),
             () if contains(&bytes, OUT_OF_MEMORY) => return Err(StepError::OutOfMemory("scripted".to_owned())),
+            () if contains(&bytes, LOST) => return Err(StepError::DeviceLost("scripted".to_owned())),
             () if contains(&bytes, PANIC) => {
                 self.poisoned = true;
                 panic!("scripted panic")

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sojourn_contract::exit::{Reason, Termination};
 use sojourn_contract::flag;
 
-use crate::backend::load::{self, Dtype, LoadError};
+use crate::backend::load::{self, Device, Dtype, LoadError};
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, StepError, Want, Work};
 use crate::hub::HubError;
@@ -27,8 +27,16 @@ const DEFAULT_KV_CACHE_TOKENS: u32 = 16_384;
 pub struct Wishes {
     /// Longest prompt and completion together; the model's own where it is not given.
     pub max_model_len: Option<u32>,
+    /// Where it runs.
+    pub device: Device,
     /// Tokens that the KV cache holds.
     pub kv_cache_tokens: Option<u32>,
+    /// Part of the GPU's memory that may be used.
+    pub gpu_memory_utilization: Option<f64>,
+    /// Sequences in one step at most; of interest on a GPU, which keeps room for them.
+    pub max_num_seqs: u32,
+    /// Tokens in one step at most; of interest on a GPU, which keeps room for them.
+    pub step_tokens: u32,
     /// A template instead of the model's own.
     pub chat_template: Option<String>,
     /// Where defaults of requests come from.
@@ -80,6 +88,9 @@ impl ModelError {
         let reason = match self {
             Self::Hub(error) => error.reason(),
             Self::Load(LoadError::NotFound { .. }) => Reason::ModelNotFound,
+            Self::Load(LoadError::OutOfMemory { .. }) => Reason::OutOfMemory,
+            Self::Load(LoadError::DeviceUnavailable(_)) | Self::WarmUp(StepError::DeviceLost(_)) => Reason::DeviceUnavailable,
+            Self::Load(LoadError::UnsupportedDevice(_)) => Reason::UnsupportedDevice,
             Self::Load(_) | Self::Text(_) | Self::WarmUp(StepError::Failed(_)) => Reason::ModelLoadFailed,
             Self::WarmUp(StepError::OutOfMemory(_)) => Reason::OutOfMemory,
             Self::Generation(_) | Self::Wish(_) => Reason::InvalidConfiguration,
@@ -111,21 +122,33 @@ pub fn load(source: &Source, wishes: &Wishes) -> Result<Model, ModelError> {
 
 #[cfg(feature = "mistralrs")]
 fn load_file(path: &Path, wishes: &Wishes) -> Result<Model, ModelError> {
-    use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs, arithmetic::architecture, load::load};
-    if wishes.dtype == Dtype::Bfloat16 {
+    use crate::backend::mistralrs::gpu::{Demand, Gpu};
+    use crate::backend::mistralrs::{KV_BLOCK_TOKENS, MistralRs, arithmetic::architecture, device, load::load_onto};
+    use crate::backend::paged::capacity::KvBudget;
+    if wishes.device == Device::Cpu && wishes.dtype == Dtype::Bfloat16 {
         let message = "--dtype bfloat16 has no kernels on the CPU; write float32, or float16 for half the KV memory";
         return Err(ModelError::Wish(message.to_owned()));
     }
-    let (loaded, described) = load(path, wishes.dtype)?;
+    let (loaded, described) = load_onto(path, wishes.dtype, &device::open(wishes.device)?)?;
     let max_model_len = wished_length(wishes, described.max_model_len)?;
     let template = wishes.chat_template.clone().or(described.chat_template);
     let template =
         template.map(|source| ChatTemplate::compile(source, described.bos_token, described.eos_token)).transpose()?;
     let text = Text::new(described.tokenizer, template, described.eos_token_ids);
-    let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
-    let backend =
-        MistralRs::new(loaded, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size()).with_architecture(architecture(path));
-    Ok(Model { backend: Box::new(backend), text: Arc::new(text), max_model_len, generation: GenerationConfig::default() })
+    let backend: Box<dyn Backend> = match wishes.device {
+        Device::Cpu => {
+            let tokens = wishes.kv_cache_tokens.unwrap_or(DEFAULT_KV_CACHE_TOKENS.max(max_model_len));
+            let backend = MistralRs::new(loaded, tokens.div_ceil(KV_BLOCK_TOKENS), text.vocab_size());
+            Box::new(backend.with_architecture(architecture(path)))
+        }
+        Device::Cuda => {
+            let budget = KvBudget::of_flags(wishes.kv_cache_tokens, wishes.gpu_memory_utilization);
+            let Wishes { step_tokens, max_num_seqs, .. } = *wishes;
+            let demand = Demand { budget, max_model_len, step_tokens, max_num_seqs };
+            Box::new(Gpu::new(path, loaded, text.vocab_size(), &demand)?.with_architecture(architecture(path)))
+        }
+    };
+    Ok(Model { backend, text: Arc::new(text), max_model_len, generation: GenerationConfig::default() })
 }
 
 #[cfg(not(feature = "mistralrs"))]
@@ -168,13 +191,20 @@ fn wished_length(wishes: &Wishes, longest: u32) -> Result<u32, ModelError> {
 /// one that cannot be served.
 pub fn warm_up(backend: &mut dyn Backend) -> Result<(), StepError> {
     const SEQUENCE: u64 = u64::MAX;
-    let work = Work { sequence: SEQUENCE, start: 0, tokens: vec![1, 1], blocks: vec![0], want: Want::Best };
-    let answer = catch_unwind(AssertUnwindSafe(|| backend.step(&[work]))).map_err(|panic| {
+    let caps = backend.caps();
+    let blocks: Vec<u32> = (0..caps.kv_blocks.min(3)).collect();
+    let room = blocks.len() * caps.kv_block_tokens as usize;
+    let work = |start, tokens| Work { sequence: SEQUENCE, start, tokens, blocks: blocks.clone(), want: Want::Best };
+    // A prompt, and the token after it, which takes another way.
+    let works = [work(0, vec![1, 1]), work(2, vec![1])];
+    let works = if room > 2 { &works[..] } else { &works[..1] };
+    let mut steps = || works.iter().try_for_each(|work| backend.step(std::slice::from_ref(work)).map(drop));
+    let answer = catch_unwind(AssertUnwindSafe(&mut steps)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         StepError::Failed(format!("it panicked: {}", text.unwrap_or("no message")))
     })?;
     backend.release(SEQUENCE);
-    answer.map(drop)
+    answer
 }
 
 #[cfg(test)]

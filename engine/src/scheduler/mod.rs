@@ -211,6 +211,9 @@ fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
         inner = shared.lock();
         inner.in_step = None;
         match (answer, recovered) {
+            (Ok(Err(error @ StepError::DeviceLost(_))), _) => {
+                return Err(give_up(shared, &mut inner, &mut step, error.to_string()));
+            }
             (Ok(answer), _) => {
                 panics = if answer.is_ok() { 0 } else { panics };
                 inner.state.complete(shared.clock.now(), &mut step, answer);
@@ -220,7 +223,10 @@ fn run(shared: &Shared, backend: &mut dyn Backend) -> Result<(), String> {
                 inner.state.complete(shared.clock.now(), &mut step, Err(error));
                 inner.state.kv_lost(shared.clock.now());
             }
-            (Err(panic), _) => return Err(give_up(shared, &mut inner, &mut step, panic_message(panic.as_ref()))),
+            (Err(panic), _) => {
+                let error = format!("the backend panicked: {}", panic_message(panic.as_ref()));
+                return Err(give_up(shared, &mut inner, &mut step, error));
+            }
         }
         inner.deliver();
     }
@@ -240,8 +246,7 @@ fn recover(backend: &mut dyn Backend, panic: &str) -> Result<StepError, ()> {
     }
 }
 
-fn give_up(shared: &Shared, inner: &mut Inner, step: &mut Step, panic: &str) -> String {
-    let error = format!("the backend panicked: {panic}");
+fn give_up(shared: &Shared, inner: &mut Inner, step: &mut Step, error: String) -> String {
     inner.state.close();
     inner.state.complete(shared.clock.now(), step, Err(StepError::Failed(error.clone())));
     inner.state.fail_all(shared.clock.now(), &error);

@@ -3,7 +3,7 @@
 //! test can hold what one program makes of them against what another makes.
 
 mod gguf;
-mod random;
+pub(crate) mod random;
 mod safetensors;
 mod vocabulary;
 
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-pub use vocabulary::{END_OF_TEXT, END_OF_TURN, START_OF_TURN, VOCABULARY};
+pub use vocabulary::{END_OF_TEXT, END_OF_TURN, START_OF_TURN, VOCABULARY, byte_level};
 
 /// What weights are drawn from unless another seed is given: one whose models do not fall into repeating a token.
 pub const DEFAULT_SEED: u64 = 2;

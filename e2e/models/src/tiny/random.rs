@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 /// Spread of the logits: wide enough that the two best are hardly ever nearly equal, so that rounding decides nothing.
-const LOGITS: f64 = 8.0;
+pub const LOGITS: f64 = 8.0;
 /// Gain of the attention's matrices: enough that it picks tokens out of the context, so that a wrong KV shows.
 pub const ATTENTION: f64 = 2.5;
 /// Gain of the feed-forward matrices: little enough that the last token alone does not decide.
@@ -24,6 +24,23 @@ impl Weights {
     pub fn matrix(&self, name: &str, shape: &[usize], gain: f64) -> Result<Tensor> {
         let input = shape.last().copied().unwrap_or(1);
         self.tensor(name, shape, 0.0, gain / (input as f64).sqrt())
+    }
+
+    /// The same, evenly spread and drawn many times as fast: for millions of weights.
+    pub fn even_matrix(&self, name: &str, shape: &[usize], gain: f64) -> Result<Tensor> {
+        let input = shape.last().copied().unwrap_or(1);
+        // A number from -1 to 1 has a variance of a third.
+        let scale = (gain * (3.0 / input as f64).sqrt()) as f32 / 2_f32.powi(31);
+        let mut numbers = SplitMix::new(self.seed, name);
+        let count: usize = shape.iter().product();
+        let mut values = Vec::with_capacity(count + 1);
+        while values.len() < count {
+            let bits = numbers.next();
+            // Two numbers of 32 bits, with a sign.
+            values.extend([bits as u32, (bits >> 32) as u32].map(|half| half.cast_signed() as f32 * scale));
+        }
+        values.truncate(count);
+        Tensor::from_vec(values, shape, &Device::Cpu)
     }
 
     /// Scales of a norm, which gives its outputs a variance of `gain` squared.

@@ -24,7 +24,7 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' 
 
 /// Every token's text, in the order of ids.
 pub fn tokens() -> Vec<String> {
-    let bytes = (0..=u8::MAX).map(|byte| byte_level_char(byte).to_string());
+    let bytes = (0..=u8::MAX).map(|byte| byte_level(byte).to_string());
     let merged = MERGES.iter().map(|(left, right)| format!("{left}{right}"));
     bytes.chain(merged).chain(SPECIAL.iter().map(|text| (*text).to_owned())).collect()
 }
@@ -67,7 +67,7 @@ pub fn tokenizer_json() -> Value {
 }
 
 /// GPT-2's printable character for a byte.
-fn byte_level_char(byte: u8) -> char {
+pub fn byte_level(byte: u8) -> char {
     let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let value = u32::from(byte);
     if printable(value) {

@@ -9,13 +9,20 @@ use candle_core::Device;
 use candle_core::quantized::gguf_file;
 use mistralrs::core::{
     AdapterPaths, ChatTemplate, DeviceMapSetting, EitherCache, GGUFLoaderBuilder, GGUFSpecificConfig, Loader, LocalModelPaths,
-    ModelDType, ModelPaths, NormalLoaderBuilder, NormalSpecificConfig, Pipeline as PipelineTrait, TokenSource,
+    MemoryGpuConfig, ModelDType, ModelPaths, NormalLoaderBuilder, NormalSpecificConfig, PagedAttentionConfig, PagedCacheType,
+    Pipeline as PipelineTrait, TokenSource,
 };
 use tokenizers::Tokenizer;
 
+use super::device::is_out_of_memory;
 use super::kv::Layout;
 use crate::backend::directory::ModelDirectory;
 use crate::backend::load::{Dtype, Files, LoadError, find};
+
+/// Tokens in a KV block on a GPU; mistral.rs's kernels know 8, 16 and 32.
+const BLOCK_TOKENS: usize = 32;
+/// KV that mistral.rs allocates on a GPU, in MiB: at least one block of any model.
+const FIRST_KV_MIB: usize = 256;
 
 /// A loaded model that can be stepped.
 pub type Pipeline = Arc<tokio::sync::Mutex<dyn PipelineTrait + Send + Sync>>;
@@ -46,40 +53,72 @@ pub struct Described {
 
 /// Loads a GGUF file, or a directory of safetensors, onto the CPU. Blocks for as long as that takes.
 pub fn load(path: &Path, dtype: Dtype) -> Result<(Loaded, Described), LoadError> {
+    load_onto(path, dtype, &Device::Cpu)
+}
+
+/// The same onto a device. On a GPU the model has a few KV blocks, to show their shape: [`Gpu`](super::gpu::Gpu) makes the rest.
+pub fn load_onto(path: &Path, dtype: Dtype, device: &Device) -> Result<(Loaded, Described), LoadError> {
     let files = find(path)?;
-    let failed = |reason: String| LoadError::Failed { path: path.to_owned(), reason };
+    let target = Target::new(dtype, device);
     let loaded = catch_unwind(AssertUnwindSafe(|| match &files {
-        Files::Gguf { .. } => load_gguf(path, dtype),
-        Files::Directory(directory) => load_directory(path, directory, dtype),
+        Files::Gguf { .. } => load_gguf(path, &target),
+        Files::Directory(directory) => load_directory(path, directory, &target),
     }));
     let pipeline = match loaded {
-        Ok(result) => result.map_err(|error| failed(format!("{error:#}")))?,
+        Ok(result) => result.map_err(|error| why_not(path, format!("{error:#}")))?,
         Err(panic) => {
             let message = panic_message(panic.as_ref());
-            return Err(failed(format!("it is damaged, or of a kind that mistral.rs 0.8.1 cannot load: {message}")));
+            return Err(why_not(path, format!("it is damaged, or of a kind that mistral.rs 0.8.1 cannot load: {message}")));
         }
     };
     describe(pipeline).map_err(|reason| LoadError::Unsupported { path: path.to_owned(), reason })
 }
 
-// F32 by default: mistral.rs would pick F16 on the CPU, which is slower.
-fn model_dtype(dtype: Dtype) -> ModelDType {
-    match dtype {
-        Dtype::Auto | Dtype::Float32 => ModelDType::F32,
-        Dtype::Float16 => ModelDType::F16,
-        Dtype::Bfloat16 => ModelDType::BF16,
+fn why_not(path: &Path, said: String) -> LoadError {
+    let path = path.to_owned();
+    if is_out_of_memory(&said) {
+        let reason = format!("{said}; take a smaller or more quantised model, a larger GPU, or one that nobody else uses");
+        return LoadError::OutOfMemory { path, reason };
+    }
+    LoadError::Failed { path, reason: said }
+}
+
+/// Where a model goes.
+struct Target<'a> {
+    device: &'a Device,
+    dtype: ModelDType,
+    paged: Option<PagedAttentionConfig>,
+}
+
+impl<'a> Target<'a> {
+    fn new(dtype: Dtype, device: &'a Device) -> Self {
+        let dtype = match dtype {
+            // mistral.rs would pick F16 on the CPU, which is slower, and ask nvidia-smi for a GPU's, which may not be there.
+            Dtype::Auto if device.is_cpu() => ModelDType::F32,
+            Dtype::Auto | Dtype::Bfloat16 => ModelDType::BF16,
+            Dtype::Float32 => ModelDType::F32,
+            Dtype::Float16 => ModelDType::F16,
+        };
+        let paged = device.is_cuda().then(|| {
+            let size = MemoryGpuConfig::MbAmount(FIRST_KV_MIB);
+            PagedAttentionConfig::new(Some(BLOCK_TOKENS), size, PagedCacheType::Auto).ok()
+        });
+        Self { device, dtype, paged: paged.flatten() }
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("its loader panicked")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 // === GGUF files ===
 
-fn load_gguf(path: &Path, dtype: Dtype) -> anyhow::Result<Pipeline> {
-    refuse_experts(path)?;
+fn load_gguf(path: &Path, target: &Target) -> anyhow::Result<Pipeline> {
+    if target.device.is_cpu() {
+        refuse_experts(path)?;
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| anyhow::anyhow!("the path names no file"))?;
     let loader = GGUFLoaderBuilder::new(
@@ -96,12 +135,12 @@ fn load_gguf(path: &Path, dtype: Dtype) -> anyhow::Result<Pipeline> {
     loader.load_model_from_hf(
         None,
         TokenSource::None,
-        &model_dtype(dtype),
-        &Device::Cpu,
+        &target.dtype,
+        target.device,
         silent,
         DeviceMapSetting::dummy(),
         None,
-        None,
+        target.paged,
     )
 }
 
@@ -117,7 +156,7 @@ fn refuse_experts(path: &Path) -> anyhow::Result<()> {
 
 // === directories of safetensors ===
 
-fn load_directory(path: &Path, directory: &ModelDirectory, dtype: Dtype) -> anyhow::Result<Pipeline> {
+fn load_directory(path: &Path, directory: &ModelDirectory, target: &Target) -> anyhow::Result<Pipeline> {
     let name = path.to_string_lossy().into_owned();
     let loader: Box<dyn Loader> =
         NormalLoaderBuilder::new(NormalSpecificConfig::default(), None, None, Some(name), false, None).build(None)?;
@@ -133,7 +172,8 @@ fn load_directory(path: &Path, directory: &ModelDirectory, dtype: Dtype) -> anyh
         chat_template_json_filename: directory.template_json.clone(),
     });
     let silent = true;
-    loader.load_model_from_path(&paths, &model_dtype(dtype), &Device::Cpu, silent, DeviceMapSetting::dummy(), None, None)
+    let map = DeviceMapSetting::dummy();
+    loader.load_model_from_path(&paths, &target.dtype, target.device, silent, map, None, target.paged)
 }
 
 // === what was loaded ===

@@ -1,6 +1,6 @@
 //! From the tensor that a forward pass ends with to what the sampler asked for, with as few copies as that takes.
 
-use candle_core::{DType, Result, Storage, Tensor};
+use candle_core::{D, DType, Result, Storage, Tensor};
 
 use crate::backend::{Logits, Want};
 
@@ -18,6 +18,29 @@ pub fn answer(logits: &Tensor, want: Want) -> Result<Logits> {
         return Ok(Logits::Best(id));
     }
     Ok(Logits::Row(row.to_vec1::<f32>()?))
+}
+
+/// The same for a pass of several rows. The best token of each is found where the logits are; a whole row travels only where
+/// it is asked for.
+pub fn answers(logits: &Tensor, wants: &[Want]) -> Result<Vec<Logits>> {
+    if wants.iter().all(|want| *want == Want::Nothing) {
+        return Ok(vec![Logits::Nothing; wants.len()]);
+    }
+    let table = logits.to_dtype(DType::F32)?.reshape((wants.len(), ()))?;
+    let best: Vec<(u32, f32)> = if wants.contains(&Want::Best) {
+        let ids = table.argmax(D::Minus1)?;
+        let highest = table.gather(&ids.unsqueeze(1)?, 1)?.squeeze(1)?;
+        ids.to_vec1::<u32>()?.into_iter().zip(highest.to_vec1::<f32>()?).collect()
+    } else {
+        Vec::new()
+    };
+    let answer = |(row, want): (usize, &Want)| match (want, best.get(row)) {
+        (Want::Nothing, _) => Ok(Logits::Nothing),
+        (Want::Best, Some((id, logit))) if logit.is_finite() => Ok(Logits::Best(*id)),
+        // Also where no best one could be told: the sampler says so, or finds it.
+        _ => Ok(Logits::Row(table.get(row)?.to_vec1()?)),
+    };
+    wants.iter().enumerate().map(answer).collect()
 }
 
 /// The highest finite logit's token, read in place; the first of equals.
@@ -50,6 +73,19 @@ mod tests {
         assert_eq!(best(&[0.5, 2.0, -1.0, 2.0]), Logits::Best(1));
         assert_eq!(best(&[f32::NAN, f32::INFINITY, -3.0, f32::NEG_INFINITY]), Logits::Best(2));
         assert!(matches!(best(&[f32::NAN, f32::NAN]), Logits::Row(_)), "the sampler says that no logit is finite");
+    }
+
+    #[test]
+    fn each_row_of_a_pass_is_answered_as_it_was_asked() {
+        let table = [[0.5, 2.0, -1.0], [3.0, 2.0, 1.0], [f32::NAN, f32::NAN, f32::NAN], [0.0, 1.0, 9.0]];
+        let table = Tensor::new(&table, &Device::Cpu).unwrap().unsqueeze(1).unwrap();
+        let answered = answers(&table, &[Want::Best, Want::Row, Want::Best, Want::Nothing]).unwrap();
+        assert_eq!((&answered[0], &answered[1]), (&Logits::Best(1), &Logits::Row(vec![3.0, 2.0, 1.0])));
+        assert!(matches!(&answered[2], Logits::Row(row) if row.iter().all(|logit| logit.is_nan())));
+        assert_eq!(answered[3], Logits::Nothing);
+        let half = table.to_dtype(DType::F16).unwrap();
+        assert_eq!(answers(&half, &[Want::Row; 4]).unwrap()[3], Logits::Row(vec![0.0, 1.0, 9.0]));
+        assert_eq!(answers(&table, &[Want::Nothing; 4]).unwrap(), vec![Logits::Nothing; 4]);
     }
 
     #[test]

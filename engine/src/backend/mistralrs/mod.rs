@@ -1,12 +1,17 @@
-//! mistral.rs on the CPU, stepped by us: its loader and its forward pass, without its engine, scheduler, prefix cache or
-//! sampler. Each sequence owns its KV, which is swapped into the pipeline's cache around a step, one sequence a pass.
+//! mistral.rs stepped by us: its loader and its forward pass, without its engine, scheduler, prefix cache or sampler. Here on the
+//! CPU, where each sequence owns its KV, which is swapped into the pipeline's cache around a step, one sequence a pass; on a GPU
+//! in [`gpu`].
 //!
 //! Only this folder names mistral.rs.
 
 pub mod arithmetic;
+mod blocks;
+pub mod device;
+pub mod gpu;
 mod kv;
 pub mod load;
 mod logits;
+mod tensors;
 
 use std::collections::HashMap;
 

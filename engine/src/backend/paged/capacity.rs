@@ -2,7 +2,8 @@
 
 /// Part of a device's memory that the engine may use where neither `--gpu-memory-utilization` nor `--kv-cache-tokens` is given.
 pub const DEFAULT_UTILIZATION: f64 = 0.9;
-/// mistral.rs is told the KV cache's size in these.
+/// Rows of a prompt that mistral.rs computes attention scores for at once.
+const SCORE_ROWS: u32 = 1024;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// What a token's KV takes.
@@ -29,6 +30,46 @@ impl KvShape {
         let factors = [self.layers, self.kv_heads, self.dtype_bytes, self.block_tokens];
         factors.iter().try_fold(width, |bytes, factor| bytes.checked_mul(u64::from(*factor))).filter(|bytes| *bytes > 0)
     }
+}
+
+/// What decides how much memory a pass takes for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassShape {
+    /// Heads of queries.
+    pub heads: u32,
+    /// Width of a head.
+    pub head_dim: u32,
+    /// Width between the layers.
+    pub hidden_size: u32,
+    /// Tokens of the vocabulary.
+    pub vocab_size: u32,
+    /// Bytes of one number.
+    pub dtype_bytes: u32,
+}
+
+impl PassShape {
+    /// Bytes that the largest pass takes beside weights and KV, estimated on the high side: a piece of `step_tokens` at the end
+    /// of a sequence of `longest` tokens, or `sequences` that decode. Most of it are attention scores, which mistral.rs keeps.
+    pub fn working_bytes(&self, step_tokens: u32, longest: u32, sequences: u32) -> u64 {
+        let piece = step_tokens.min(longest);
+        let bytes = [
+            // Scores, scores with the mask, and what becomes of them.
+            product(&[3, self.heads, piece.min(SCORE_ROWS), longest, self.dtype_bytes]),
+            // Keys and values, gathered and then repeated for each head.
+            product(&[4, self.heads, self.head_dim, longest, self.dtype_bytes]),
+            // The mask, once as bytes.
+            product(&[piece, longest, self.dtype_bytes + 1]),
+            // A layer's activations, the wide ones of its feed-forward part included.
+            product(&[24, piece.max(sequences), self.hidden_size, self.dtype_bytes]),
+            // Logits, once in 32 bits.
+            product(&[2, sequences, self.vocab_size, 4]),
+        ];
+        bytes.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+fn product(factors: &[u32]) -> u64 {
+    factors.iter().fold(1, |product, factor| product.saturating_mul(u64::from(*factor)))
 }
 
 /// A device's memory, in bytes, with the model's weights in it.
@@ -72,16 +113,19 @@ impl KvBudget {
         let needed = wanted.div_ceil(shape.block_tokens);
         if needed > fitting {
             let fitting = u64::from(fitting) * u64::from(shape.block_tokens);
-            return Err(NoRoom::TooLittle { wanted, fitting, room, budget: self });
+            return Err(NoRoom::TooLittle { wanted, fitting, room, working: memory.working, budget: self });
         }
         Ok(if matches!(self, Self::Tokens(_)) { needed } else { fitting })
     }
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Tokens(_) => "lower --kv-cache-tokens, or take a smaller model or a larger GPU",
+            Self::Tokens(_) => {
+                "lower --kv-cache-tokens, --max-model-len or --max-num-batched-tokens, or take a smaller model or a larger GPU"
+            }
             Self::Utilization(_) => {
-                "raise --gpu-memory-utilization, lower --max-model-len, or take a smaller model or a larger GPU"
+                "raise --gpu-memory-utilization, lower --max-model-len or --max-num-batched-tokens, or take a smaller model or a \
+                 larger GPU"
             }
         }
     }
@@ -97,12 +141,6 @@ impl DeviceMemory {
     }
 }
 
-/// Mebibytes that mistral.rs is told, so that it has at least `blocks` blocks beside the one that pads tables.
-pub fn mebibytes(shape: &KvShape, blocks: u32) -> Option<u64> {
-    let blocks = u64::from(blocks).checked_add(1)?;
-    Some(shape.bytes_per_block()?.checked_mul(blocks)?.div_ceil(MEBIBYTE))
-}
-
 /// Why there are no KV blocks.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum NoRoom {
@@ -111,7 +149,9 @@ pub enum NoRoom {
     NoShape,
     /// The memory that is left is too little.
     #[error(
-        "the KV cache needs room for {wanted} tokens, and beside the model {} MiB of GPU memory are left for it, which is {fitting} tokens; {}",
+        "the KV cache needs room for {wanted} tokens, and beside the model and {} MiB for its passes {} MiB of GPU memory are left \
+         for it, which is {fitting} tokens; {}",
+        working / MEBIBYTE,
         room / MEBIBYTE,
         budget.advice()
     )]
@@ -122,6 +162,8 @@ pub enum NoRoom {
         fitting: u64,
         /// Bytes that are left.
         room: u64,
+        /// Bytes that are kept for the passes.
+        working: u64,
         /// What was asked for.
         budget: KvBudget,
     },
@@ -178,13 +220,16 @@ mod tests {
     fn too_little_for_one_request_says_how_much_there_is_and_what_to_do() {
         // A quarter of 24 GiB is in use already.
         let error = KvBudget::Utilization(0.25).blocks(&LLAMA_8B, MEMORY, 1024).unwrap_err();
-        assert!(error.to_string().contains("0 MiB of GPU memory are left for it, which is 0 tokens"), "{error}");
+        assert!(error.to_string().contains("passes 0 MiB of GPU memory are left for it, which is 0 tokens"), "{error}");
         assert!(error.to_string().contains("raise --gpu-memory-utilization"), "{error}");
         // 6 GiB hold 1535 blocks: 49,120 tokens and not one more.
         let half = KvBudget::Utilization(0.5);
         assert_eq!(half.blocks(&LLAMA_8B, MEMORY, 49_120), Ok(1535));
         let error = half.blocks(&LLAMA_8B, MEMORY, 49_121).unwrap_err().to_string();
-        assert!(error.contains("49121 tokens") && error.contains("6144 MiB") && error.contains("49120 tokens"), "{error}");
+        assert!(
+            error.contains("49121 tokens") && error.contains("6144 MiB of GPU memory") && error.contains("49120 tokens"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -204,13 +249,16 @@ mod tests {
     }
 
     #[test]
-    fn what_mistral_rs_is_told_holds_the_blocks_and_the_padding() {
-        assert_eq!(mebibytes(&LLAMA_8B, 1023), Some(4096));
-        // 737,280 bytes a block, two of them: 1.40625 MiB.
-        assert_eq!(mebibytes(&SMOLLM2, 1), Some(2));
-        for (shape, blocks) in [(SMOLLM2, 1), (SMOLLM2, 511), (SMOLLM2, 4096), (LLAMA_8B, 77)] {
-            let given = mebibytes(&shape, blocks).unwrap() * MEBIBYTE / shape.bytes_per_block().unwrap();
-            assert!(given > u64::from(blocks), "{given} blocks of the device for {blocks}");
-        }
+    fn a_pass_takes_room_for_its_scores_gathered_keys_mask_activations_and_logits() {
+        let llama_8b = PassShape { heads: 32, head_dim: 128, hidden_size: 4096, vocab_size: 128_256, dtype_bytes: 2 };
+        // 32 heads x 1024 rows x 8192 tokens x 2 bytes, three times; 32 x 128 x 8192 x 2 bytes, four times.
+        let (scores, gathered) = (3 * 32 * 1024 * 8192 * 2, 4 * 32 * 128 * 8192 * 2);
+        let (mask, activations, logits) = (2048 * 8192 * 3, 24 * 2048 * 4096 * 2, 2 * 64 * 128_256 * 4);
+        assert_eq!(llama_8b.working_bytes(2048, 8192, 64), scores + gathered + mask + activations + logits);
+        // A piece is no longer than the sequence, and no more rows are computed at once than it has.
+        let short = llama_8b.working_bytes(2048, 100, 1);
+        assert_eq!(short, llama_8b.working_bytes(100, 100, 1));
+        let vast = PassShape { heads: u32::MAX, ..llama_8b };
+        assert_eq!(vast.working_bytes(u32::MAX, u32::MAX, u32::MAX), u64::MAX);
     }
 }

@@ -141,6 +141,14 @@ fn a_backend_that_panics_all_the_time_is_given_up() {
 }
 
 #[test]
+fn a_device_that_is_gone_ends_everything_at_once() {
+    let (scheduler, failure) = start("batch=1", limits(), LONG);
+    assert_eq!(end(&scheduler, words("[lost]")), FinishStatus::Error);
+    assert!(failure.recv().unwrap().contains("the device failed: scripted"));
+    assert_eq!(scheduler.submit(request(5, 3)).err(), Some(Refusal::ShuttingDown));
+}
+
+#[test]
 fn a_step_that_hangs_is_known_while_it_lasts() {
     let (scheduler, _failure) = start("batch=1,hang_ms=600000", limits(), Duration::from_millis(20));
     let output = scheduler.submit(Request { request_id: "slow one".into(), ..words("[hang]") }).unwrap();

@@ -163,8 +163,8 @@ fn reason_of(end: &ContainerStateTerminated, service: &Service) -> (ReadyReason,
     (ready_reason, message)
 }
 
-/// What to do where an engine for GPUs could not even begin: its program needs the driver's library, which the GPU runtime puts
-/// into the container.
+/// What to do where an engine for GPUs could not even begin. Ours begins without a driver and says so itself; an image of the
+/// user's own may not, and the GPU runtime may refuse to start the container.
 fn without_driver(end: &ContainerStateTerminated, service: &Service) -> Option<String> {
     if service.accelerator == Accelerator::Cpu {
         return None;
@@ -173,7 +173,7 @@ fn without_driver(end: &ContainerStateTerminated, service: &Service) -> Option<S
     let said = end.message.as_deref().unwrap_or_default().trim();
     match (end.exit_code, end.reason.as_deref()) {
         (CANNOT_BE_LOADED, _) => Some(format!(
-            "the engine's program cannot be loaded: the NVIDIA driver's library is not in the container; {advice}"
+            "the engine's program cannot be loaded: a library of CUDA or of the NVIDIA driver is not in the container; {advice}"
         )),
         (_, Some("StartError")) if said.to_lowercase().contains("nvidia") => {
             Some(format!("the GPU runtime cannot start the engine ({said}); {advice}"))
