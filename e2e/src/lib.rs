@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod dashboards;
 pub mod jaeger;
 pub mod lab;
 pub mod local;
@@ -12,6 +13,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod own_cluster;
 pub mod process;
+pub mod prometheus;
 pub mod receiver;
 pub mod release;
 pub mod sandbox;

@@ -70,7 +70,8 @@ impl Local {
         Ok(())
     }
 
-    async fn start(mut command: Command, port: u16, ready: &str) -> Result<Self> {
+    /// Starts a program that was told to listen on `port`, and waits until it answers at `ready`.
+    pub async fn start(mut command: Command, port: u16, ready: &str) -> Result<Self> {
         let what = format!("{:?}", command.as_std().get_program());
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().with_context(|| format!("cannot start {what}"))?;
         let mut local = Self { url: format!("http://127.0.0.1:{port}"), child };
@@ -142,6 +143,7 @@ pub fn model(named: Option<String>) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-fn free_port() -> Result<u16> {
+/// A port of loopback that nobody listens on.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -2,10 +2,12 @@
 //! that it takes as little of the machine as it can from what is measured.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use bytes::{Buf, Bytes};
+use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -39,8 +41,17 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Starts it.
+    /// Starts one that takes everything.
     pub async fn start() -> Result<Self> {
+        Self::answering("0").await
+    }
+
+    /// Starts one that keeps everything and refuses it for good (INVALID_ARGUMENT).
+    pub async fn refusing() -> Result<Self> {
+        Self::answering("3").await
+    }
+
+    async fn answering(status: &'static str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot open a port for OTLP")?;
         let url = format!("http://{}", listener.local_addr()?);
         let received = Arc::<Mutex<Vec<Bytes>>>::default();
@@ -48,7 +59,7 @@ impl Receiver {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let received = of_task.clone();
-                let service = service_fn(move |request| answer(request, received.clone()));
+                let service = service_fn(move |request| answer(request, received.clone(), status));
                 tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -58,18 +69,30 @@ impl Receiver {
     /// The requests that came since the last call, decoded.
     pub fn take(&self) -> Result<Vec<ExportTraceServiceRequest>> {
         let received = std::mem::take(&mut *self.received.lock().unwrap_or_else(PoisonError::into_inner));
-        received.into_iter().map(|body| ExportTraceServiceRequest::decode(body).context("what came is no OTLP")).collect()
+        received.into_iter().map(decode).collect()
     }
+}
+
+/// One gRPC message, which may be compressed.
+fn decode(mut body: Bytes) -> Result<ExportTraceServiceRequest> {
+    let compressed = body.first() == Some(&1);
+    body.advance(GRPC_HEAD.min(body.len()));
+    if compressed {
+        let mut plain = Vec::new();
+        GzDecoder::new(&body[..]).read_to_end(&mut plain).context("what came is no gzip")?;
+        body = plain.into();
+    }
+    ExportTraceServiceRequest::decode(body).context("what came is no OTLP")
 }
 
 async fn answer(
     request: Request<Incoming>,
     received: Arc<Mutex<Vec<Bytes>>>,
+    status: &'static str,
 ) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
-    let mut body = request.into_body().collect().await?.to_bytes();
-    body.advance(GRPC_HEAD.min(body.len()));
+    let body = request.into_body().collect().await?.to_bytes();
     received.lock().unwrap_or_else(PoisonError::into_inner).push(body);
-    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static(status))]);
     let empty_message = Full::new(Bytes::from_static(&[0; GRPC_HEAD])).with_trailers(async { Some(Ok(trailers)) });
     let mut response = Response::new(empty_message.boxed_unsync());
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
