@@ -118,8 +118,12 @@ impl Pods {
 
     /// Waits until each of the three is seen.
     async fn are_scraped(&self) -> Result<()> {
-        super::until(&self.prometheus, "count(sojourn_build_info) + count(sojourn_collector_up == 1)", |count| count == 3.0)
-            .await
+        for (seen, count) in [("count(sojourn_build_info)", 2.0), ("count(sojourn_collector_up == 1)", 1.0)] {
+            let scraped = super::until(&self.prometheus, seen, |found| found == count).await;
+            let log = || std::fs::read_to_string(self.files.path().join("sidecar.log")).unwrap_or_default();
+            scraped.with_context(|| format!("the sidecar says:\n{}", log()))?;
+        }
+        Ok(())
     }
 
     /// The traces of everything that was asked.
@@ -314,5 +318,7 @@ fn scraping(targets: &[(&str, &str, String)]) -> Result<Value> {
 /// The program that a variable of the environment names.
 pub fn program(variable: &str) -> Result<PathBuf> {
     let path = std::env::var_os(variable).with_context(|| format!("{variable} is not set: `make panels` sets it"))?;
-    Ok(path.into())
+    let path = PathBuf::from(path);
+    ensure!(path.is_file(), "{variable} is {}, which is no program: `make panels` sets it", path.display());
+    Ok(path)
 }

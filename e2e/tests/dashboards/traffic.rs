@@ -48,7 +48,7 @@ impl Asked {
     }
 }
 
-/// Asks for everything, one thing after the other.
+/// Asks for everything, one thing after the other. No two numbers are the same, so that none stands for another.
 pub async fn send(pods: &Pods) -> Result<Asked> {
     let client = Client { http: reqwest::Client::new(), url: pods.engine.url.clone() };
     let mut asked = Asked::default();
@@ -62,7 +62,7 @@ pub async fn send(pods: &Pods) -> Result<Asked> {
         client.expect_at(path::CHAT_COMPLETIONS, 200, question).await?;
         asked.ok += 1;
     }
-    for _ in 0..3 {
+    for _ in 0..6 {
         client.expect(400, with(completion("hot", 8), "temperature", json!(-1))).await?;
         asked.invalid += 1;
     }
@@ -73,14 +73,14 @@ pub async fn send(pods: &Pods) -> Result<Asked> {
     crowd(&client, &mut asked).await?;
     urgent(&client, &mut asked).await?;
     fail_beside_another(&client, &mut asked).await?;
-    for n in 0..2 {
+    for n in 0..4 {
         client.leave(completion(&format!("{n}: nobody reads this to its end"), 100)).await?;
         asked.left_decoding += 1;
     }
     client.idle().await?;
     hang(pods, &client, &mut asked).await?;
     let other = Client { url: pods.refused.url.clone(), ..client };
-    for _ in 0..3 {
+    for _ in 0..7 {
         other.expect(200, completion("hello", 4)).await?;
         asked.of_refused += 1;
     }
