@@ -25,7 +25,7 @@ SCENARIOS := \
 
 .PHONY: help
 help: ## Print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 # === what users run ===
 
@@ -37,7 +37,7 @@ demo: build model ## The whole product once through, on a sandbox cluster that s
 test: lint unit scenarios ## All tests: style, unit, golden, and the scenarios on the sandbox cluster
 
 .PHONY: test-full
-test-full: test journeys paged clients page dashboards pod losses zipkin-page ## All of `make test`, and what takes longer or needs Node, Chromium, Java or promtool
+test-full: test journeys paged clients page dashboards panels pod losses zipkin-page ## All of `make test`, and what takes longer or needs Node, Chromium, Java or Prometheus
 
 .PHONY: down
 down: ## Remove the sandbox cluster; what was built stays cached
@@ -129,6 +129,15 @@ pod: build ## A pod without a cluster, and every trouble that its telemetry can 
 .PHONY: dashboards
 dashboards: ## Hold dashboards and alerts against Grafana's schema, the queries' grammars, and promtool
 	charts/generate/check/run.sh
+
+.PHONY: panels
+panels: up ## Every query of the dashboards on a real Prometheus and collector, against a run whose numbers are known
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) SOJOURN_PROMETHEUS=$$(charts/generate/check/prometheus.sh)/prometheus \
+	  cargo test --test dashboards
+
+.PHONY: dashboards-live
+dashboards-live: build ## Import the dashboards into your Grafana, ask what they ask, and find a journey in your Tempo (GRAFANA_URL, TEMPO_URL)
+	@$(BIN)/dashboards-live
 
 .PHONY: status
 status: build ## Say what runs of the sandbox

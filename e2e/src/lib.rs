@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod browser;
 pub mod chat;
+pub mod dashboards;
 pub mod gpu_check;
 pub mod jaeger;
 pub mod lab;
@@ -16,6 +17,7 @@ pub mod operator;
 pub mod own_cluster;
 pub mod pod;
 pub mod process;
+pub mod prometheus;
 pub mod receiver;
 pub mod release;
 pub mod sandbox;

@@ -150,6 +150,7 @@ pub fn model(named: Option<String>) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-fn free_port() -> Result<u16> {
+/// A port of loopback that nobody listens on.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

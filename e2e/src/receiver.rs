@@ -52,6 +52,8 @@ pub enum Manner {
     Exhausted,
     /// Cannot take it now: 503, or UNAVAILABLE.
     Unavailable,
+    /// Refuses it for good, with 400 or INVALID_ARGUMENT, and keeps it, so that a test knows what was refused.
+    Refuse,
     /// Reads it and never answers.
     Hang,
 }

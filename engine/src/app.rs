@@ -117,7 +117,7 @@ async fn run(
     let steps = steps(arguments, &model, clock, metrics);
     let served = start_scheduler(arguments, model, clock, steps, failed)?;
     let seconds = clock.now().monotonic - began.monotonic;
-    metrics.model_loaded(seconds);
+    metrics.model_loaded(&served.name, seconds);
     tracing::info!(model = served.name, max_model_len = served.max_model_len, seconds, "ready");
     slot.fill(served);
     match failure.await {

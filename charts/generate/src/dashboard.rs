@@ -50,7 +50,7 @@ impl Id {
 
     /// URL of the dashboard for the same data sources and time.
     pub fn url(self) -> String {
-        format!("/d/{}?${{prometheus:queryparam}}&${{tempo:queryparam}}&${{__url_time_range}}", self.uid())
+        format!("/d/{}?${{prometheus:queryparam}}&${{tempo:queryparam}}&${{loki:queryparam}}&${{__url_time_range}}", self.uid())
     }
 }
 
@@ -83,6 +83,7 @@ pub fn dashboard(id: Id, description: &str, choices: &[Choice], rows: Vec<Row>) 
     let mut variables = vec![
         data_source("prometheus", "Metrics"),
         data_source("tempo", "Traces"),
+        data_source("loki", "Logs"),
         label_values(NAMESPACE, "Namespace", ""),
         label_values(SERVICE, "Service", r#"namespace=~"$namespace""#),
     ];

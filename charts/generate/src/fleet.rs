@@ -110,8 +110,10 @@ fn traffic() -> Vec<(u32, Panel)> {
 }
 
 fn latency() -> Vec<(u32, Panel)> {
-    let within =
-        words("First tokens in time", "Part of the answered requests whose first token came within the chosen objective.");
+    let within = words(
+        "First tokens in time by service",
+        "Part of the answered requests whose first token came within the chosen objective.",
+    );
     let first = words(
         "First token, p95",
         "First byte of the request to its first token. Rising with *Waiting*: capacity. Rising without: longer prompts.",

@@ -67,7 +67,17 @@ impl Panel {
     /// Lets a click on a value lead to a TraceQL query in Explore.
     #[must_use]
     pub fn link(mut self, title: &str, query: &str) -> Self {
-        self.0["fieldConfig"]["defaults"]["links"] = json!([{"title": title, "url": explore::url(query), "targetBlank": true}]);
+        self.0["fieldConfig"]["defaults"]["links"] =
+            json!([{"title": title, "url": explore::traces(query), "targetBlank": true}]);
+        self
+    }
+
+    /// Lets the values of a column lead to a LogQL query in Explore.
+    #[must_use]
+    pub fn column_to_logs(mut self, column: &str, title: &str, query: &str) -> Self {
+        let link = json!({"title": title, "url": explore::logs(query), "targetBlank": true});
+        let links = json!({"matcher": {"id": "byName", "options": column}, "properties": [{"id": "links", "value": [link]}]});
+        self.0["fieldConfig"]["overrides"] = json!([links]);
         self
     }
 }

@@ -110,6 +110,11 @@ pub fn parts(parts: &str, whole: &str) -> String {
     format!("{parts} / scalar({whole})")
 }
 
+/// Only what there is of it: of many series that are there from the start, most are 0 and would only fill the legend.
+pub fn occurring(query: &str) -> String {
+    format!("{query} > 0")
+}
+
 /// A sum that is 0 where nothing has been counted yet: a series of a counter appears with its first event.
 pub fn or_zero(query: &str, everything: &str) -> String {
     format!("({query} or 0 * {everything})")

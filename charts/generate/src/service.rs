@@ -7,7 +7,7 @@ use sojourn_contract::metric::{self, label};
 
 use crate::dashboard::{Choice, Id, Row, dashboard};
 use crate::panel::{Judge, Panel, Series, Unit, comparison, lines, number, spans, stacked, words};
-use crate::promql::{CHOSEN, POD, parts, ratio, sum};
+use crate::promql::{CHOSEN, NAMESPACE, POD, occurring, parts, ratio, sum};
 use crate::questions::{OBJECTIVE, error_ratio, in_time, recomputed_ratio, requests};
 use crate::traceql;
 
@@ -81,7 +81,7 @@ fn time() -> Vec<(u32, Panel)> {
     );
     let shares = words("The same as shares", "Shares of all requests' time.");
     let by_part = sum(&[label::PART], &CHOSEN.sum_rate(&metric::REQUEST_PART));
-    let requests = sum(&ALL, &CHOSEN.count_rate(&metric::REQUEST_DURATION));
+    let requests = requests(&CHOSEN, &ALL);
     let all = sum(&ALL, &CHOSEN.sum_rate(&metric::REQUEST_PART));
     vec![
         (14, stacked(mean, Unit::Seconds, &[Series("{{part}}", parts(&by_part, &requests))])),
@@ -122,7 +122,11 @@ fn preemptions() -> Vec<(u32, Panel)> {
     let again = sum(&ALL, &CHOSEN.rate(&metric::RECOMPUTED_TOKENS));
     let usage = sum(&[POD], &CHOSEN.gauge(&metric::KV_CACHE_USAGE));
     vec![
-        (8, stacked(reasons, Unit::PerSecond, &[Series("{{reason}}", by_reason)])),
+        (
+            8,
+            stacked(reasons, Unit::PerSecond, &[Series("{{reason}}", by_reason)])
+                .link("Requests preempted so in Tempo", &traceql::preempted_for("${__field.labels.reason}")),
+        ),
         (6, lines(wasted, Unit::PerSecond, &[Series("tokens", again)])),
         (
             4,
@@ -144,10 +148,14 @@ fn aborts() -> Vec<(u32, Panel)> {
          --request-timeout or --queue-timeout.",
     );
     let outcomes = words("Requests by outcome", "Everything that ended.");
-    let reasons = sum(&[label::REASON, label::PHASE], &CHOSEN.rate(&metric::ABORTS));
+    let reasons = occurring(&sum(&[label::REASON, label::PHASE], &CHOSEN.rate(&metric::ABORTS)));
     let by_outcome = sum(&[label::OUTCOME], &CHOSEN.rate(&metric::REQUESTS));
     vec![
-        (14, stacked(by_reason, Unit::Requests, &[Series("{{reason}} in {{phase}}", reasons)])),
+        (
+            14,
+            stacked(by_reason, Unit::Requests, &[Series("{{reason}} in {{phase}}", reasons)])
+                .link("Requests aborted so in Tempo", &traceql::aborted("${__field.labels.reason}", "${__field.labels.phase}")),
+        ),
         (10, stacked(outcomes, Unit::Requests, &[Series("{{outcome}}", by_outcome)])),
     ]
 }
@@ -237,12 +245,16 @@ fn traces() -> Vec<(u32, Panel)> {
         "compare(): attributes of requests slower than *Slow from* (selection) against those that only the rate kept (baseline). A value \
          that is frequent in the selection and rare in the baseline is a suspect: a pod, a node, a bottleneck, a model.",
     );
-    let ended = words("Errors and aborts", "Kept requests that did not get their answer, the newest first.");
+    let ended = words(
+        "Errors and aborts",
+        "Kept requests that did not get their answer, the newest first. A click on a request id leads to its lines in the engine's log.",
+    );
+    let log = format!(r#"{{{NAMESPACE}=~"$namespace"}} |= "${{__value.raw}}""#);
     let evicted = words("Preempted requests", "Kept requests that were preempted, with what it cost them.");
     vec![
         (24, spans(slowest, Some(attribute::DURATION_SECONDS), &slow)),
         (24, comparison(compared, &traceql::slow_against_ordinary(SLOW))),
-        (12, spans(ended, None, &failed)),
+        (12, spans(ended, None, &failed).column_to_logs(attribute::REQUEST_ID, "Lines of this request in Loki", &log)),
         (12, spans(evicted, None, &preempted)),
     ]
 }

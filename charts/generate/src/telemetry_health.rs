@@ -7,7 +7,7 @@ use sojourn_contract::metric::{self, Metric, label, sidecar};
 
 use crate::dashboard::{Id, Row, dashboard};
 use crate::panel::{Judge, Panel, Series, Unit, lines, number, spans, stacked, trace_counts, words};
-use crate::promql::{CHOSEN, EACH_SERVICE, NAMESPACE, POD, SERVICE, max, or_zero, ratio, sum};
+use crate::promql::{CHOSEN, EACH_SERVICE, NAMESPACE, POD, SERVICE, max, occurring, or_zero, ratio, sum};
 use crate::questions::{dropped_ratio, requests};
 use crate::traceql;
 
@@ -78,10 +78,22 @@ fn engine() -> Vec<(u32, Panel)> {
         "Ended and exported",
         "Requests that ended and journeys that a sidecar took, a second. They should be one line; start-ups and canaries are journeys too.",
     );
-    let dropped = words("Dropped journeys", "Journeys that were given up because the queue was full or nobody took them.");
+    let dropped = words(
+        "Dropped journeys",
+        "Journeys that were given up. queue_full: requests end faster than the sidecar takes them. undeliverable: no sidecar was there \
+         for too long. refused: it will never take them; see the engine's log.",
+    );
+    let lost = words(
+        "Dropped spans",
+        "The same in spans, with those of start-ups. partial_success: the receiver took a request, but not these spans of it.",
+    );
+    let queued = words(
+        "Waiting for export",
+        "Journeys in the export queue of each engine. It stands at thousands while the collector is away; what finds it full is dropped.",
+    );
     let spans = words("Exported spans", "Spans that sidecars took, a second. Sampling comes after this.");
-    let dropped_by: Vec<&str> = EACH_SERVICE.into_iter().chain(metric::JOURNEYS_DROPPED.labels.iter().copied()).collect();
-    let legend = dropped_by.iter().map(|label| format!("{{{{{label}}}}}")).collect::<Vec<_>>().join(" ");
+    let by_reason = |metric| occurring(&rate(metric, &[NAMESPACE, SERVICE, label::REASON]));
+    let legend = "{{namespace}}/{{service}} {{reason}}";
     vec![
         (
             8,
@@ -91,9 +103,11 @@ fn engine() -> Vec<(u32, Panel)> {
                 &[Series("ended", requests(&CHOSEN, &ALL)), Series("exported", rate(&metric::JOURNEYS_EXPORTED, &ALL))],
             ),
         ),
-        (8, stacked(dropped, Unit::PerSecond, &[Series(&legend, rate(&metric::JOURNEYS_DROPPED, &dropped_by))])),
+        (8, stacked(dropped, Unit::PerSecond, &[Series(legend, by_reason(&metric::JOURNEYS_DROPPED))])),
+        (8, stacked(lost, Unit::PerSecond, &[Series(legend, by_reason(&metric::SPANS_DROPPED))])),
+        (12, lines(queued, Unit::Short, &[Series("{{pod}}", sum(&[POD], &CHOSEN.gauge(&metric::JOURNEYS_QUEUED)))])),
         (
-            8,
+            12,
             lines(spans, Unit::PerSecond, &[Series("{{namespace}}/{{service}}", rate(&metric::SPANS_EXPORTED, &EACH_SERVICE))]),
         ),
     ]

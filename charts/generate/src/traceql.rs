@@ -36,6 +36,17 @@ pub fn slower_than(fact: &str, seconds: &str) -> String {
     format!("{{ {} && {} > {seconds} }}", requests(), span(fact))
 }
 
+/// Requests that were aborted for this reason in this phase.
+pub fn aborted(reason: &str, phase: &str) -> String {
+    let (abort_reason, abort_phase) = (span(attribute::ABORT_REASON), span(attribute::ABORT_PHASE));
+    format!(r#"{{ {} && {abort_reason}="{reason}" && {abort_phase}="{phase}" }}"#, requests())
+}
+
+/// Requests that were preempted for this reason: an array equals a text that is one of its own.
+pub fn preempted_for(reason: &str) -> String {
+    format!(r#"{{ {} && {}="{reason}" }}"#, requests(), span(attribute::PREEMPT_REASONS))
+}
+
 /// What the slow requests have that ordinary ones have not. Ordinary is what only the rate kept: the rest was kept for being
 /// unusual, and would make the baseline so.
 pub fn slow_against_ordinary(seconds: &str) -> String {

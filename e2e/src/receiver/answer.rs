@@ -33,6 +33,7 @@ const UNAUTHENTICATED: Refusal = Refusal { grpc: 16, http: StatusCode::UNAUTHORI
 const EXHAUSTED: Refusal = Refusal { grpc: 8, http: StatusCode::TOO_MANY_REQUESTS, message: "there is no room" };
 const UNAVAILABLE: Refusal = Refusal { grpc: 14, http: StatusCode::SERVICE_UNAVAILABLE, message: "not now" };
 const UNREADABLE: Refusal = Refusal { grpc: 3, http: StatusCode::BAD_REQUEST, message: "the body cannot be read" };
+const UNWANTED: Refusal = Refusal { grpc: 3, http: StatusCode::BAD_REQUEST, message: "not like this" };
 
 /// Answers one request as the receiver is told to.
 pub(super) async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, hyper::Error> {
@@ -53,6 +54,10 @@ pub(super) async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> R
         Manner::TakeAllBut(spans) => spans,
         Manner::Exhausted => return Ok(refuse(shared.wire, &EXHAUSTED)),
         Manner::Unavailable => return Ok(refuse(shared.wire, &UNAVAILABLE)),
+        Manner::Refuse => {
+            lock(&shared.received).push(body);
+            return Ok(refuse(shared.wire, &UNWANTED));
+        }
         Manner::Hang => std::future::pending().await,
     };
     if rejected_spans == 0 {

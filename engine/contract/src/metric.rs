@@ -182,6 +182,8 @@ metrics! {
         "Journeys that the receiver took; with tracing on";
     JOURNEYS_DROPPED = Counter "sojourn_journeys_dropped" [REASON]
         "Journeys that the receiver did not get, or perhaps not whole; with tracing on";
+    JOURNEYS_QUEUED = Gauge "sojourn_journeys_queued" []
+        "Journeys that wait in the export queue for the next request to the receiver; with tracing on";
     SPANS_EXPORTED = Counter "sojourn_spans_exported" []
         "Spans that the receiver took; with tracing on";
     SPANS_DROPPED = Counter "sojourn_spans_dropped" [REASON]

@@ -75,6 +75,7 @@ impl Metrics {
             if let Some(counts) = journeys {
                 register(registry, &metric::JOURNEYS_EXPORTED, counts.exported_journeys.clone());
                 register(registry, &metric::JOURNEYS_DROPPED, counts.dropped_journeys.clone());
+                register(registry, &metric::JOURNEYS_QUEUED, counts.queued.clone());
                 register(registry, &metric::SPANS_EXPORTED, counts.exported_spans.clone());
                 register(registry, &metric::SPANS_DROPPED, counts.dropped_spans.clone());
             }
@@ -89,8 +90,9 @@ impl Metrics {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The model was loaded and is warm, so many seconds after the engine's start.
-    pub fn model_loaded(&self, seconds: f64) {
+    /// The model of this name was loaded and is warm, so many seconds after the engine's start.
+    pub fn model_loaded(&self, name: &str, seconds: f64) {
+        self.requests.serve(name);
         self.register(|registry| register(registry, &metric::MODEL_LOAD, ConstGauge::new(seconds)));
     }
 

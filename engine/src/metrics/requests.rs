@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sojourn_contract::journey::{AbortReason, Bottleneck, Outcome};
+use sojourn_contract::journey::{AbortPhase, AbortReason, Bottleneck, Outcome};
 use sojourn_contract::{attribute, metric};
 
 use super::parts::Parts;
@@ -134,8 +134,22 @@ impl Requests {
                 drop(self.ended.get_or_create(&ended_labels(operation, reason)));
             }
         }
+        for reason in AbortReason::ALL {
+            for phase in AbortPhase::ALL {
+                drop(self.aborts.get_or_create(&AbortLabels { reason: reason.as_str(), phase: phase.as_str() }));
+            }
+        }
         for part in Bottleneck::ALL {
             drop(self.parts.get_or_create(&PartLabels { part: part.as_str() }));
+        }
+    }
+
+    /// The same for what answered requests are counted in, once the model's name is known.
+    pub(super) fn serve(&self, model: &str) {
+        for operation in Operation::ALL {
+            drop(self.duration.get_or_create(&duration_labels(operation, model, None)));
+            drop(self.time_to_first_token.get_or_create(&gen_ai_labels(operation, model)));
+            drop(self.time_per_output_token.get_or_create(&gen_ai_labels(operation, model)));
         }
     }
 
@@ -173,21 +187,13 @@ impl Requests {
     }
 
     fn count_gen_ai(&self, ended: &Ended<'_>) {
-        let (gen_ai_operation_name, gen_ai_provider_name) = (ended.operation.as_str(), attribute::PROVIDER);
-        let gen_ai_request_model = ended.model.to_owned();
-        let error_type = ended.reason.map_or("", AbortReason::as_str);
-        let labels = DurationLabels {
-            gen_ai_operation_name,
-            gen_ai_provider_name,
-            gen_ai_request_model: gen_ai_request_model.clone(),
-            error_type,
-        };
+        let labels = duration_labels(ended.operation, ended.model, ended.reason);
         self.duration.get_or_create(&labels).observe(ended.parts.duration());
         // The conventions' other two are of successful responses.
         if ended.reason.is_some() {
             return;
         }
-        let labels = GenAiLabels { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model };
+        let labels = gen_ai_labels(ended.operation, ended.model);
         if let Some(seconds) = ended.parts.time_to_first_token() {
             self.time_to_first_token.get_or_create(&labels).observe(seconds);
         }
@@ -217,4 +223,21 @@ impl Vllm {
 fn ended_labels(operation: Operation, reason: Option<AbortReason>) -> EndedLabels {
     let outcome = reason.map_or(Outcome::Ok, AbortReason::outcome);
     EndedLabels { operation: operation.as_str(), outcome: outcome.as_str(), reason: reason.map_or("", AbortReason::as_str) }
+}
+
+fn gen_ai_labels(operation: Operation, model: &str) -> GenAiLabels {
+    GenAiLabels {
+        gen_ai_operation_name: operation.as_str(),
+        gen_ai_provider_name: attribute::PROVIDER,
+        gen_ai_request_model: model.to_owned(),
+    }
+}
+
+fn duration_labels(operation: Operation, model: &str, reason: Option<AbortReason>) -> DurationLabels {
+    DurationLabels {
+        gen_ai_operation_name: operation.as_str(),
+        gen_ai_provider_name: attribute::PROVIDER,
+        gen_ai_request_model: model.to_owned(),
+        error_type: reason.map_or("", AbortReason::as_str),
+    }
 }

@@ -69,7 +69,7 @@ impl Exporter {
             Ok(Arc::new(Self { queue, sampler, detail, counts, stop, stopped }))
         };
         let Some(destination) = &settings.destination else { return exporter(None) };
-        let queue = Arc::new(Queue::new(settings.batching));
+        let queue = Arc::new(Queue::new(settings.batching, counts.queued.clone()));
         match destination {
             Destination::Console => {
                 let (queue, counts) = (queue.clone(), counts.clone());

@@ -191,9 +191,8 @@ fn mutual_tls(protocol: Protocol, folder: &Path) -> (TlsAcceptor, [String; 3]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_know_each_other_by_their_certificates() {
     for protocol in BOTH {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{protocol:?}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (tls, [authority, certificate, key]) = mutual_tls(protocol, &folder);
+        let folder = tempfile::tempdir().unwrap();
+        let (tls, [authority, certificate, key]) = mutual_tls(protocol, folder.path());
         let mut receiver = Receiver::with_tls(protocol, tls).await;
         let endpoint = format!("https://{}", receiver.address);
         let trusting = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority)];

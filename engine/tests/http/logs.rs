@@ -9,7 +9,7 @@ use sojourn_engine::backend::architecture::Tokens;
 use sojourn_engine::logging;
 use sojourn_engine::metrics::steps::{StepLoad, Steps};
 use tracing::subscriber::{DefaultGuard, Interest, set_default, set_global_default};
-use tracing::{Metadata, Subscriber};
+use tracing::{Metadata, Subscriber, info, info_span, warn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -61,6 +61,7 @@ impl<S: Subscriber> Layer<S> for Undecided {
 
 /// Lines that this thread logs from now on.
 fn capture(filter: &str) -> (Page, DefaultGuard) {
+    ask_every_time();
     let page = Page::default();
     let writer = page.clone();
     let guard = set_default(logging::json(EnvFilter::new(filter), move || writer.clone()));
@@ -122,4 +123,43 @@ async fn a_step_is_one_line_where_it_was_asked_for() {
         "running": 3, "waiting": 1, "kv_usage": 0.25, "step_ms": 1.235,
     });
     assert_eq!(lines, [&expected]);
+}
+
+#[test]
+fn ids_of_a_span_are_top_level_fields_of_the_lines_in_it() {
+    let (page, _guard) = capture("info");
+    let (request_id, trace_id, span_id) = ("r-1", Some("4bf9"), Some("00f0"));
+    let _inside = info_span!("request", request_id, trace_id, span_id).entered();
+    let _deeper = info_span!("step", number = 7).entered();
+    warn!(count = 3, part = 0.5, fine = true, error = %"no \"room\"\n", "it happened");
+    let lines = page.lines();
+    let line = &lines[0];
+    let expected = json!({
+        "timestamp": line["timestamp"], "level": "WARN", "target": line["target"], "message": "it happened",
+        "request_id": "r-1", "trace_id": "4bf9", "span_id": "00f0", "number": 7,
+        "count": 3, "part": 0.5, "fine": true, "error": "no \"room\"\n",
+    });
+    assert_eq!((lines.len(), line), (1, &expected));
+    assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn an_events_own_word_counts_more_than_that_of_its_span() {
+    let (page, _guard) = capture("info");
+    let _inside = info_span!("request", request_id = "outer", trace_id = None::<&str>).entered();
+    info!(request_id = "own", "line");
+    let lines = page.lines();
+    assert_eq!((lines[0]["request_id"].as_str(), lines[0].get("trace_id")), (Some("own"), None));
+}
+
+#[test]
+fn a_line_for_people_names_the_ids_too() {
+    ask_every_time();
+    let page = Page::default();
+    let writer = page.clone();
+    let _guard = set_default(logging::text(EnvFilter::new("info"), move || writer.clone(), false));
+    let _inside = info_span!("request", request_id = "r-1", trace_id = "4bf9", span_id = "00f0").entered();
+    info!("line");
+    let text = page.text();
+    assert!(text.contains("request_id=\"r-1\" trace_id=\"4bf9\" span_id=\"00f0\"") && text.ends_with("line\n"), "{text}");
 }

@@ -247,7 +247,7 @@ async fn both_forms_are_served_as_they_are_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_names_what_is_exported_and_nothing_else() {
     let mut engine = Setup::default().start().await;
-    engine.api.metrics.model_loaded(1.5);
+    engine.api.metrics.model_loaded("scripted", 1.5);
     let architecture = Architecture { body_parameters: 1, head_parameters: 1, attention_flops: 1 };
     let peak = Peak { flops: 1e12, source: PeakSource::Stated };
     Mfu::start(&engine.api.metrics, architecture, Some(peak), Clock::start());
@@ -292,11 +292,16 @@ fn labels<'a>(line: &'a str, series: &str) -> Option<BTreeSet<&'a str>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_series_that_a_rate_needs_is_there_before_the_first_request() {
     let engine = Setup::default().start().await;
+    engine.api.metrics.model_loaded("scripted", 1.5);
     let page = Page::of(&engine);
     for reason in AbortReason::ALL {
         let outcome = reason.outcome();
         page.assert(&format!("sojourn_requests_total{{operation=\"chat\",outcome=\"{outcome}\",reason=\"{reason}\"}}"), 0.0);
     }
     page.assert(r#"sojourn_preemptions_total{reason="priority"}"#, 0.0);
+    page.assert(r#"sojourn_aborts_total{reason="client_disconnect",phase="waiting"}"#, 0.0);
+    let labels = r#"gen_ai_operation_name="chat",gen_ai_provider_name="sojourn",gen_ai_request_model="scripted""#;
+    page.assert(&format!("gen_ai_server_time_to_first_token_seconds_count{{{labels}}}"), 0.0);
+    page.assert(&format!("gen_ai_server_request_duration_seconds_count{{{labels},error_type=\"\"}}"), 0.0);
     page.assert(r#"vllm:request_success_total{model_name="scripted",finished_reason="stop"}"#, 0.0);
 }

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 
 /// So many journeys of so many spans. The trace of a start has spans and is no journey.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Counts {
     pub dropped_journeys: Family<DropLabels, Counter>,
     /// Spans that it did not get.
     pub dropped_spans: Family<DropLabels, Counter>,
+    /// Journeys that wait in the queue; the queue says it.
+    pub queued: Gauge,
 }
 
 impl Default for Counts {
@@ -85,7 +88,13 @@ impl Default for Counts {
             drop(dropped_journeys.get_or_create(&labels));
             drop(dropped_spans.get_or_create(&labels));
         }
-        Self { exported_journeys: Counter::default(), exported_spans: Counter::default(), dropped_journeys, dropped_spans }
+        Self {
+            exported_journeys: Counter::default(),
+            exported_spans: Counter::default(),
+            dropped_journeys,
+            dropped_spans,
+            queued: Gauge::default(),
+        }
     }
 }
 

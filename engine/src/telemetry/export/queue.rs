@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,6 +17,8 @@ pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
     batching: Batching,
+    /// Length for `/metrics`.
+    queued: Gauge,
 }
 
 #[derive(Default)]
@@ -43,9 +46,9 @@ impl State {
 }
 
 impl Queue {
-    /// An empty queue.
-    pub fn new(batching: Batching) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), batching }
+    /// An empty queue, which tells `queued` its length.
+    pub fn new(batching: Batching, queued: Gauge) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), batching, queued }
     }
 
     /// How journeys wait and travel.
@@ -65,6 +68,7 @@ impl Queue {
             let evicted = if parcel.goes_first() { state.requests.pop_back() } else { None };
             let Some(evicted) = evicted else {
                 dropped.push((parcel, DropReason::QueueFull));
+                self.tell_length(&state);
                 return dropped;
             };
             state.bytes = state.bytes.saturating_sub(evicted.bytes());
@@ -76,6 +80,7 @@ impl Queue {
         } else {
             state.requests.push_back(parcel)
         }
+        self.tell_length(&state);
         drop(state);
         self.changed.notify_one();
         dropped
@@ -92,7 +97,12 @@ impl Queue {
         let deadline = Instant::now() + self.batching.schedule_delay;
         // What is there when the time is over travels.
         drop(timeout_at(deadline, self.filled(self.batching.batch)).await);
-        let batch = self.state().take(self.batching.batch);
+        let batch = {
+            let mut state = self.state();
+            let batch = state.take(self.batching.batch);
+            self.tell_length(&state);
+            batch
+        };
         if batch.is_empty() { None } else { Some(batch) }
     }
 
@@ -118,6 +128,11 @@ impl Queue {
     /// Parcels that wait.
     pub fn len(&self) -> usize {
         self.state().len()
+    }
+
+    /// Under the lock, so that the last one to tell is right.
+    fn tell_length(&self, state: &State) {
+        self.queued.set(i64::try_from(state.len()).unwrap_or(i64::MAX));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -40,7 +40,8 @@ async fn sampling<F: Future<Output = ()>>(
     receiver: &Receiver,
     body: impl FnOnce(Arc<Exporter>) -> F,
 ) -> Counts {
-    let (queue, counts) = (Arc::new(Queue::new(batching)), Counts::default());
+    let counts = Counts::default();
+    let queue = Arc::new(Queue::new(batching, counts.queued.clone()));
     let (stop, asked_to_stop) = watch::channel(None);
     let (finished, stopped) = oneshot::channel();
     let to = deliver::To { client: receiver.clone(), name: "test".to_owned(), timeout: Duration::from_secs(60) };

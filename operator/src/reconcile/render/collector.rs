@@ -135,7 +135,8 @@ fn sending_queue(tracing: &Tracing) -> Value {
     json!({"sizer": "bytes", "queue_size": queue_size, "batch": batch})
 }
 
-/// Metrics for the supervisor, and its log as JSON, from which it takes the last error of each exporter.
+/// Metrics for the supervisor, and its log as JSON, from which it takes the last error of each exporter: whole, because what
+/// the collector leaves out of many equal lines may be the one that names the exporter.
 fn telemetry() -> Value {
     let prometheus = json!({
         "host": "127.0.0.1",
@@ -146,7 +147,12 @@ fn telemetry() -> Value {
     });
     json!({
         "metrics": {"level": "normal", "readers": [{"pull": {"exporter": {"prometheus": prometheus}}}]},
-        "logs": {"encoding": "json", "output_paths": ["stderr"], "error_output_paths": ["stderr"]},
+        "logs": {
+            "encoding": "json",
+            "sampling": {"enabled": false},
+            "output_paths": ["stderr"],
+            "error_output_paths": ["stderr"],
+        },
     })
 }
 

@@ -24,10 +24,12 @@ fn the_queue_is_bounded_in_bytes_too() {
         let one = Parcel::Journey(Box::new((journey, context))).bytes();
         let counts = exporting(Batching { queue_bytes: 3 * one, ..batching() }, &receiver, |exporter| async move {
             put(&exporter, 5);
+            assert_eq!(exporter.counts().queued.get(), 3, "what waits is shown");
             exporter.shutdown(LONG).await;
         });
         let counts = counts.await;
         assert_eq!((counts.exported_in_all(), counts.dropped_for(DropReason::QueueFull)), (tally(3, 3), tally(2, 2)));
+        assert_eq!(counts.queued.get(), 0);
     });
 }
 

@@ -6,7 +6,8 @@ use super::*;
 
 /// What console output does to two journeys.
 fn printed(out: &mut impl std::io::Write) -> Counts {
-    let (queue, counts) = (Queue::new(batching()), Counts::default());
+    let counts = Counts::default();
+    let queue = Queue::new(batching(), counts.queued.clone());
     for _ in 0..2 {
         queue.push(Parcel::Journey(Box::new(journey(Kind::Request, 1))));
     }
