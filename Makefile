@@ -22,6 +22,8 @@ SCENARIOS := \
   reports_why_it_is_not_ready \
   asks_for_a_gpu \
   deletes_cleanly
+# Tests that a target of their own runs.
+APART := pod dashboards shows_traces_in_zipkin
 
 .PHONY: help
 help: ## Print this list
@@ -73,6 +75,7 @@ build: prepare ## Compile everything
 lint: prepare ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --quiet $(patsubst %,--test %,$(SCENARIOS) $(APART)) -- -D warnings
 
 .PHONY: unit
 unit: prepare ## Tests that need no root and no cluster

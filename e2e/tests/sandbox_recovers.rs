@@ -2,6 +2,8 @@
 //! after `down` the machine is as it was. Needs root; uses a state directory, a name and addresses of its own, so that the
 //! usual sandbox may run meanwhile, and the usual cache.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something it needs is not there")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -1,6 +1,8 @@
 //! What scenarios count on in the sandbox: names, Services, limits, models, ConfigMaps, Jaeger. Brings the usual sandbox up
 //! if it is not.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something it needs is not there")]
+
 use std::{process::Output, time::Duration};
 
 use serde_json::{Value, json};
