@@ -50,8 +50,9 @@ bench: build model ## Measure what tracing costs and how fast the engine is; wri
 	@$(BIN)/bench $(BENCH)
 
 .PHONY: soak
-soak: build model ## Random clients for ten minutes, then nothing may be stuck, lost, illegal or growing (SOAK="--minutes 60")
+soak: build model ## Random clients for ten minutes, then nothing may be stuck, lost, illegal or growing (SOAK="--minutes 60"); then a long outage, and losses
 	@$(BIN)/soak $(SOAK)
+	@$(MAKE) --no-print-directory outage losses
 
 .PHONY: cuda
 cuda: prepare ## The engine for NVIDIA GPUs, on a machine with or without one (a quarter of an hour; CUDA_COMPUTE_CAP, default 80)
@@ -112,6 +113,11 @@ scenarios: up ## Run the scenarios on the sandbox cluster
 	KUBECONFIG=$$($(BIN)/sandbox kubeconfig) SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) \
 	  cargo test $(SCENARIOS:%=--test %) -- --test-threads=1
 	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) cargo test --test pod -- --test-threads=4
+
+.PHONY: outage
+outage: up ## A destination that is away for two minutes misses nothing
+	SOJOURN_OTELCOL=$$($(BIN)/sandbox collector) SOJOURN_OUTAGE_SECONDS=120 \
+	  cargo test --test pod -- --ignored one_that_is_away_for_long
 
 .PHONY: losses
 losses: up ## Delete ten pods in the middle of their work, one after another: nothing may be lost
