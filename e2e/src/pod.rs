@@ -107,6 +107,7 @@ impl Plan {
     /// Starts the sidecar and the engine, and waits until the engine is ready; the collector may take longer.
     pub async fn start(self) -> Result<Pod> {
         let collector = std::env::var_os(COLLECTOR)
+            .filter(|program| !program.is_empty())
             .map(PathBuf::from)
             .with_context(|| format!("set {COLLECTOR} to an OpenTelemetry Collector: `sandbox collector` prints ours"))?;
         let rendered = Rendered::of(&self.manifest)?;
