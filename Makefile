@@ -46,7 +46,7 @@ down: ## Remove the sandbox cluster; what was built stays cached
 	@if [ -x $(BIN)/sandbox ]; then $(BIN)/sandbox down; else echo "no sandbox was ever built here"; fi
 
 .PHONY: bench
-bench: build model ## Measure what tracing costs and how fast the engine is; writes docs/benchmarks.md (three quarters of an hour; BENCH=--quick tries it)
+bench: build model ## Measure what tracing costs and how fast the engine is; writes docs/benchmarks.md (half an hour; BENCH=--quick tries it)
 	@$(BIN)/bench $(BENCH)
 
 .PHONY: soak

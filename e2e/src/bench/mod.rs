@@ -87,8 +87,8 @@ impl Plan {
     pub fn full(model: String, cache: PathBuf) -> Self {
         Self {
             model,
-            rounds: 7,
-            server_rounds: 3,
+            rounds: 5,
+            server_rounds: 2,
             requests: 2,
             tokens: 48,
             open_seconds: 10,

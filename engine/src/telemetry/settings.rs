@@ -55,7 +55,8 @@ impl Default for Batching {
             export_timeout: Duration::from_secs(300),
             queue: 4_096,
             queue_bytes: 64 << 20,
-            batch: 256,
+            // Small enough that making and sending one takes no processor away from requests for long.
+            batch: 32,
             retry_pause: Duration::from_millis(250),
         }
     }

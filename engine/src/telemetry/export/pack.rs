@@ -65,8 +65,9 @@ impl Packer {
         })
     }
 
-    /// One parcel alone.
+    /// One parcel alone. Requests that want the processor meanwhile go first.
     fn request(&self, parcel: Parcel) -> Request {
+        std::thread::yield_now();
         let tally = parcel.tally(self.detail);
         let convert = |span| convert(span, &self.limits);
         let spans: Vec<SpanData> = parcel.describe(self.detail).into_iter().map(convert).collect();
