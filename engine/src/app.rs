@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
-use crate::backend::load::{Device, LoadError};
+use crate::backend::load::Device;
+use crate::backend::load_error::LoadError;
 use crate::cli::{self, Serve};
 use crate::clock::Clock;
 use crate::http::{self, Api, Startup};

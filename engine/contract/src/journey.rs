@@ -1,6 +1,7 @@
 //! The words of a request's journey: span names, scopes, and the closed sets that its attributes take their values from.
 
 use crate::names::{Name, names};
+pub use crate::words::UnknownWord;
 use crate::words::words;
 
 names! {
@@ -27,23 +28,6 @@ pub const SCOPE_API: &str = "sojourn.api";
 pub const SCOPE_SCHEDULER: &str = "sojourn.scheduler";
 /// Instrumentation scope of [`SIDECAR_PROBE`].
 pub const SCOPE_SIDECAR: &str = "sojourn.sidecar";
-
-/// A word that is not one of its closed set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownWord {
-    /// The word that was given.
-    pub word: String,
-    /// The words that are known, comma-separated.
-    pub known: String,
-}
-
-impl std::fmt::Display for UnknownWord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "'{}' is not one of: {}", self.word, self.known)
-    }
-}
-
-impl std::error::Error for UnknownWord {}
 
 words! {
     /// How a request ended (`journey.outcome`).

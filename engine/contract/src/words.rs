@@ -1,5 +1,22 @@
 //! Closed sets of words that travel as strings: one macro instead of a page of matches for each.
 
+/// A word that is not one of its closed set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownWord {
+    /// The word that was given.
+    pub word: String,
+    /// The words that are known, comma-separated.
+    pub known: String,
+}
+
+impl std::fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "'{}' is not one of: {}", self.word, self.known)
+    }
+}
+
+impl std::error::Error for UnknownWord {}
+
 /// Defines an enum whose variants are the words of a closed set, with `as_str`, `ALL`, `Display`, `FromStr` and serde.
 macro_rules! words {
     ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident = $word:literal,)+ }) => {
@@ -33,11 +50,11 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            type Err = crate::journey::UnknownWord;
+            type Err = crate::words::UnknownWord;
 
             fn from_str(word: &str) -> Result<Self, Self::Err> {
                 Self::ALL.iter().copied().find(|known| known.as_str() == word).ok_or_else(|| {
-                    crate::journey::UnknownWord {
+                    crate::words::UnknownWord {
                         word: word.to_owned(),
                         known: Self::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", "),
                     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::load::LoadError;
+use super::load_error::LoadError;
 
 const CONFIG: &str = "config.json";
 /// Mistral's own form of the tokenizer is the second choice.

@@ -6,6 +6,7 @@
 pub mod architecture;
 pub mod directory;
 pub mod load;
+pub mod load_error;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
 pub mod paged;

@@ -1,12 +1,11 @@
 //! The handlers of the two APIs that make journeys: read the body, parse, template, tokenize; the rest is [`super::call`].
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use sojourn_contract::attribute;
@@ -14,6 +13,7 @@ use sojourn_journey::trace::Value;
 
 use super::Api;
 use super::call::Call;
+use super::deadline::within_time;
 use super::error::ApiError;
 use super::openai::chat::{ChatRequest, ChatShape};
 use super::openai::completion::{CompletionRequest, CompletionShape, Prompt};
@@ -180,28 +180,6 @@ fn text_of(text: &Text, tokens: &[u32]) -> String {
     let mut whole: String = tokens.iter().filter_map(|id| decoder.push(*id)).collect();
     whole.push_str(&decoder.finish().unwrap_or_default());
     whole
-}
-
-/// Bounds the time until the answer begins; a stream bounds the rest itself.
-pub async fn within_time(api: &Api, visit: &Visit, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
-    let result = match deadline(api, visit) {
-        None => answer.await,
-        Some(deadline) => {
-            let late = |_| Err(timeout(api));
-            tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or_else(late)
-        }
-    };
-    result.unwrap_or_else(IntoResponse::into_response)
-}
-
-/// When a request has taken too long.
-pub fn deadline(api: &Api, visit: &Visit) -> Option<Instant> {
-    api.settings.request_timeout.and_then(|timeout| visit.arrived().checked_add(timeout))
-}
-
-/// What it is told then.
-pub fn timeout(api: &Api) -> ApiError {
-    ApiError::timeout(api.settings.request_timeout.unwrap_or_default().as_secs_f64())
 }
 
 /// Puts the request's parameters on its span.

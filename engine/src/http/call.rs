@@ -11,13 +11,14 @@ use sojourn_contract::attribute;
 use sojourn_journey::trace::Value;
 
 use super::Api;
-use super::answer::{deadline, timeout};
+use super::deadline::{deadline, timeout};
 use super::error::ApiError;
-use super::generation::{Generation, Piece, Stops};
+use super::generation::{Generation, Stops};
 use super::openai::parameters::Parameters;
 use super::openai::shape::{Head, Shape};
+use super::piece::Piece;
 use super::stream::EventStream;
-use super::visit::{Visit, new_id};
+use super::visit::Visit;
 use crate::scheduler::request::{Constraint, Request};
 use crate::served::Served;
 use crate::text::tool_calls::ToolCallParser;
@@ -71,8 +72,8 @@ impl<S: Shape> Call<'_, S> {
         let output = self.served.scheduler.submit(request)?;
         let generation = Generation::new(output, self.visit.clone(), text, &self.prompts, n, stops)
             .with_tool_calls(self.tool_calls.as_ref());
-        let head =
-            Head { id: format!("{}{}", S::ID_PREFIX, new_id()), created: unix_seconds(), model: self.served.name.clone() };
+        let id = format!("{}{}", S::ID_PREFIX, self.visit.request_id());
+        let head = Head { id, created: unix_seconds(), model: self.served.name.clone() };
         self.visit.describe(|context| {
             context.set(attribute::RESPONSE_ID, head.id.clone());
             context.set(attribute::RESPONSE_MODEL, head.model.clone());
@@ -157,22 +158,11 @@ impl<S: Shape> Call<'_, S> {
             }
         }
         let reasons = wholes.iter().map(|whole| whole.finish.map_or("", |reason| reason.as_str()));
-        describe_end(self.visit, &generation, reasons);
+        generation.describe_end(reasons);
         let choices = wholes.iter().map(|whole| self.shape.choice(whole, self.served.text.as_ref())).collect();
         let answer = head.object(S::OBJECT, choices, Some(generation.usage()));
         Ok(([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response())
     }
-}
-
-/// Puts what is known at the end on the request's span.
-pub fn describe_end<'a>(visit: &Visit, generation: &Generation, reasons: impl Iterator<Item = &'a str>) {
-    visit.describe(|context| {
-        let (output, cached) = generation.tokens();
-        let count = |tokens: u64| Value::Int(i64::try_from(tokens).unwrap_or(i64::MAX));
-        context.set(attribute::USAGE_OUTPUT_TOKENS, count(output));
-        context.set(attribute::USAGE_CACHE_READ_INPUT_TOKENS, count(cached));
-        context.set(attribute::RESPONSE_FINISH_REASONS, Value::Strings(reasons.map(str::to_owned).collect()));
-    });
 }
 
 fn too_long(limit: u32, prompt: u32, asked: u32) -> ApiError {

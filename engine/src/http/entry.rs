@@ -82,7 +82,7 @@ fn bears(headers: &HeaderMap, key: &str) -> bool {
 fn finish(api: &Api, visit: &Visit, response: Response) -> Response {
     let mut response = match response.extensions().get::<ApiError>() {
         Some(error) => {
-            visit.failed(error);
+            visit.failed(error.reason, &error.message);
             error.answer(visit)
         }
         None => response,

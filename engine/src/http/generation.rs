@@ -4,15 +4,18 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use sojourn_contract::attribute;
 use sojourn_contract::journey::FinishStatus;
+use sojourn_journey::trace::Value;
 
 use super::error::ApiError;
-use super::openai::shape::{TokenLogprob, Usage};
+use super::openai::shape::Usage;
+use super::piece::{FinishReason, Piece, TokenLogprob};
 use super::visit::Visit;
 use crate::scheduler::output::Output;
 use crate::scheduler::request::{Failure, Finished, Token, Update};
 use crate::text::stop::StopFilter;
-use crate::text::tool_calls::{CallDelta, Parsed, ToolCallParser};
+use crate::text::tool_calls::{Parsed, ToolCallParser};
 use crate::text::{Decoder, Text};
 
 /// When a sequence's text ends, besides the scheduler's own word.
@@ -28,55 +31,6 @@ pub struct Stops {
     pub include: bool,
     /// Special tokens are no text.
     pub skip_special_tokens: bool,
-}
-
-/// New text of one sequence.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Piece {
-    /// Index of the sequence.
-    pub sequence: u32,
-    /// The text; may be empty.
-    pub text: String,
-    /// Parts of tool calls.
-    pub calls: Vec<CallDelta>,
-    /// Characters of the sequence before this text.
-    pub text_offset: usize,
-    /// Log probabilities of the tokens behind it, if asked for.
-    pub logprobs: Vec<TokenLogprob>,
-    /// Set on a sequence's last piece.
-    pub finish: Option<FinishReason>,
-}
-
-impl Piece {
-    /// Puts a later piece of the same sequence behind this one.
-    pub fn append(&mut self, later: Self) {
-        self.text.push_str(&later.text);
-        CallDelta::append(&mut self.calls, later.calls);
-        self.logprobs.extend(later.logprobs);
-        self.finish = self.finish.or(later.finish);
-    }
-}
-
-/// Why a sequence ended, in OpenAI's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    /// An end-of-sequence token or a stop condition.
-    Stop,
-    /// The token limit.
-    Length,
-    /// The same as `stop`, and there are tool calls.
-    ToolCalls,
-}
-
-impl FinishReason {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::ToolCalls => "tool_calls",
-        }
-    }
 }
 
 /// A request's output. Dropping it cancels what is unfinished.
@@ -146,9 +100,14 @@ impl Generation {
         Usage::new(self.prompt_tokens, self.output_tokens, self.cached_tokens.iter().sum())
     }
 
-    /// Generated tokens so far, and prompt tokens that an earlier request had computed.
-    pub fn tokens(&self) -> (u64, u64) {
-        (self.output_tokens, self.cached_tokens.iter().sum())
+    /// Puts what is known at the end on the request's span.
+    pub fn describe_end<'a>(&self, reasons: impl Iterator<Item = &'a str>) {
+        self.visit.describe(|context| {
+            let count = |tokens: u64| Value::Int(i64::try_from(tokens).unwrap_or(i64::MAX));
+            context.set(attribute::USAGE_OUTPUT_TOKENS, count(self.output_tokens));
+            context.set(attribute::USAGE_CACHE_READ_INPUT_TOKENS, count(self.cached_tokens.iter().sum()));
+            context.set(attribute::RESPONSE_FINISH_REASONS, Value::Strings(reasons.map(str::to_owned).collect()));
+        });
     }
 
     fn take(&mut self, update: Update) -> Result<Option<Piece>, ApiError> {

@@ -12,11 +12,11 @@ use futures::Stream;
 use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep, sleep_until};
 
-use super::call::describe_end;
 use super::error::ApiError;
-use super::generation::{FinishReason, Generation, Piece};
+use super::generation::Generation;
 use super::openai::parameters::StreamUsage;
 use super::openai::shape::{Head, Shape};
+use super::piece::{FinishReason, Piece};
 use super::visit::Visit;
 use crate::text::Text;
 
@@ -101,7 +101,7 @@ impl<S: Shape> EventStream<S> {
     }
 
     fn fail(&mut self, error: &ApiError, events: &mut Vec<u8>) {
-        self.visit.failed(error);
+        self.visit.failed(error.reason, &error.message);
         self.generation = None;
         write(events, &error.to_json(&self.visit));
         events.extend_from_slice(DONE);
@@ -110,7 +110,7 @@ impl<S: Shape> EventStream<S> {
     fn end(&mut self, events: &mut Vec<u8>) {
         let Some(generation) = self.generation.take() else { return };
         let reasons = self.sequences.iter().map(|(_, finish)| finish.map_or("", |reason| reason.as_str()));
-        describe_end(&self.visit, &generation, reasons);
+        generation.describe_end(reasons);
         if self.usage.at_the_end {
             write(events, &self.head.object(S::CHUNK_OBJECT, Vec::new(), Some(generation.usage())));
         }

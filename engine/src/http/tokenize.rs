@@ -8,7 +8,8 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use super::Api;
-use super::answer::{check_model, encode_chat, is_short, prepare, read, served, within_time};
+use super::answer::{check_model, encode_chat, is_short, prepare, read, served};
+use super::deadline::within_time;
 use super::error::ApiError;
 use super::openai::chat::ChatRequest;
 use super::openai::fields::{Fields, must_be};

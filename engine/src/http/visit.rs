@@ -15,7 +15,6 @@ use tracing::{debug, info, warn};
 
 use super::Api;
 use super::connection::Connection;
-use super::error::ApiError;
 use crate::clock::Clock;
 use crate::metrics::timer::RequestTimer;
 use crate::operation::Operation;
@@ -176,8 +175,8 @@ impl Visit {
     }
 
     /// The request will not get its answer; the first reason counts.
-    pub fn failed(&self, error: &ApiError) {
-        self.ledger().failure.get_or_insert_with(|| (error.reason, error.message.clone()));
+    pub fn failed(&self, reason: AbortReason, message: &str) {
+        self.ledger().failure.get_or_insert_with(|| (reason, message.to_owned()));
     }
 
     /// The status line is decided.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use sojourn_contract::exit::{Reason, Termination};
 use sojourn_contract::flag;
 
-use crate::backend::load::{self, Device, Dtype, LoadError};
+use crate::backend::load::{self, Device, Dtype};
+use crate::backend::load_error::LoadError;
 use crate::backend::scripted::{EOS, Script, Scripted};
 use crate::backend::{Backend, StepError, Want, Work};
 use crate::hub::HubError;

@@ -30,6 +30,8 @@ async fn a_callers_trace_goes_on() {
     assert_eq!(told.journey.parent, Parent::Sampled);
     assert_eq!(answer.header("x-request-id"), Some("order-7"));
     assert_eq!(told.attribute("journey.request_id").as_deref(), Some("order-7"));
+    assert_eq!(told.attribute("gen_ai.response.id").as_deref(), Some("chatcmpl-order-7"));
+    assert_eq!(answer.json()["id"], "chatcmpl-order-7", "who has kept an answer finds its journey");
     let expected = format!("00-{TRACE}-{:016x}-01", told.request.span_id);
     assert_eq!(answer.header("traceresponse"), Some(expected.as_str()));
 }

@@ -3,7 +3,8 @@
 use candle_core::{Device, Error};
 
 use crate::backend::StepError;
-use crate::backend::load::{self, LoadError};
+use crate::backend::load;
+use crate::backend::load_error::LoadError;
 
 /// Opens the device, or says why it cannot be used.
 pub fn open(device: load::Device) -> Result<Device, LoadError> {

@@ -12,7 +12,7 @@ use mistralrs::core::{EitherCache, ForwardInputsResult, MemoryUsage};
 use super::load::{Loaded, Pipeline, panic_message};
 use super::{arithmetic, blocks, device, logits, tensors};
 use crate::backend::architecture::Architecture;
-use crate::backend::load::LoadError;
+use crate::backend::load_error::LoadError;
 use crate::backend::paged::capacity::{DeviceMemory, KvBudget, KvShape, PassShape};
 use crate::backend::paged::{Layout, Pass, copies, passes};
 use crate::backend::{Adoption, Backend, Caps, Logits, SequenceId, StepError, Work};

@@ -17,7 +17,8 @@ use tokenizers::Tokenizer;
 use super::device::is_out_of_memory;
 use super::kv::Layout;
 use crate::backend::directory::ModelDirectory;
-use crate::backend::load::{Dtype, Files, LoadError, find};
+use crate::backend::load::{Dtype, Files, find};
+use crate::backend::load_error::LoadError;
 
 /// Tokens in a KV block on a GPU; mistral.rs's kernels know 8, 16 and 32.
 const BLOCK_TOKENS: usize = 32;

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
-use super::super::generation::Piece;
+use super::super::piece::{Piece, TokenLogprob};
 use super::fields::{Fields, must_be};
 use super::parameters::{MAX_LOGPROBS, Parameters};
-use super::shape::{Shape, TokenLogprob, Vocabulary, logprob_of};
+use super::shape::{Shape, Vocabulary, logprob_of};
 use super::tool_calls;
 use super::tools::Tools;
 

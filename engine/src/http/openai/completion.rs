@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
-use super::super::generation::Piece;
+use super::super::piece::{Piece, TokenLogprob};
 use super::fields::{Fields, must_be};
 use super::parameters::{MAX_LOGPROBS, Parameters, token_ids};
-use super::shape::{Shape, TokenLogprob, Vocabulary, logprob_of};
+use super::shape::{Shape, Vocabulary, logprob_of};
 
 /// OpenAI's default for this API alone.
 const DEFAULT_MAX_TOKENS: u32 = 16;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::generation::Piece;
+use super::super::piece::Piece;
 
 /// The differences between the two APIs' answers.
 pub trait Shape: Send + Unpin + 'static {
@@ -31,17 +31,6 @@ impl Vocabulary for crate::text::Text {
     fn text(&self, id: u32) -> String {
         self.token_text(id)
     }
-}
-
-/// Log probabilities of one generated token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenLogprob {
-    /// The token.
-    pub id: u32,
-    /// Its own.
-    pub chosen: f32,
-    /// The best alternatives, best first.
-    pub top: Vec<(u32, f32)>,
 }
 
 /// A log probability as JSON, which has no infinity: vLLM's -9999 stands for it.
