@@ -49,6 +49,10 @@ down: ## Remove the sandbox cluster; what was built stays cached
 bench: build model ## Measure what tracing costs and how fast the engine is; writes docs/benchmarks.md (half an hour; BENCH=--quick tries it)
 	@$(BIN)/bench $(BENCH)
 
+.PHONY: bench-cluster
+bench-cluster: up ## Measure edits of a running service, and a thousand services; writes docs/benchmarks-cluster.md (a quarter of an hour)
+	@$(BIN)/bench --cluster $(BENCH)
+
 .PHONY: soak
 soak: build model ## Random clients for ten minutes, then nothing may be stuck, lost, illegal or growing (SOAK="--minutes 60"); then a long outage, and losses
 	@$(BIN)/soak $(SOAK)

@@ -3,7 +3,6 @@
 pub mod live;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -53,7 +52,7 @@ pub struct Variables(BTreeMap<String, String>);
 /// # Errors
 /// They are not where the repository has them.
 pub fn all() -> Result<Vec<Dashboard>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/sojourn/dashboards");
+    let directory = crate::checkout::path("charts/sojourn/dashboards");
     let mut dashboards = Vec::new();
     for entry in std::fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))? {
         let path = entry?.path();

@@ -4,7 +4,9 @@
 
 pub mod bench;
 pub mod browser;
+pub mod change;
 pub mod chat;
+pub mod checkout;
 pub mod dashboards;
 pub mod gpu_check;
 pub mod jaeger;

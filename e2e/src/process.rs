@@ -14,9 +14,31 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 
 /// Memory of a process that is in RAM, in KiB.
 pub fn resident_kib(pid: u32) -> Result<f64> {
+    status_kib(pid, "VmRSS:")
+}
+
+fn status_kib(pid: u32, field: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    field_kib(&status, "VmRSS:").with_context(|| format!("{path} does not say VmRSS"))
+    field_kib(&status, field).with_context(|| format!("{path} does not say {field}"))
+}
+
+/// The most memory of a process that was in RAM since its start, in KiB.
+pub fn peak_resident_kib(pid: u32) -> Result<f64> {
+    status_kib(pid, "VmHWM:")
+}
+
+/// The processes that run a program of this name.
+pub fn running(program: &str) -> Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("cannot read /proc")? {
+        let path = entry?.path();
+        let pid = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        // One that ended meanwhile has no program any more.
+        let runs = std::fs::read_link(path.join("exe")).is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program));
+        pids.extend(pid.filter(|_| runs));
+    }
+    Ok(pids)
 }
 
 /// `utime + stime`; the program's name, which may hold anything, is in parentheses before them.
@@ -51,8 +73,17 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_found_by_its_program() {
+        let this = std::env::current_exe().unwrap();
+        let name = this.file_name().unwrap().to_str().unwrap();
+        assert!(running(name).unwrap().contains(&std::process::id()));
+        assert_eq!(running("no program of this name").unwrap(), [0_u32; 0]);
+    }
+
+    #[test]
     fn this_process_uses_memory() {
         assert!(resident_kib(std::process::id()).unwrap() > 0.0);
+        assert!(peak_resident_kib(std::process::id()).unwrap() > 0.0);
         assert!(cpu_seconds(std::process::id()).unwrap() >= 0.0);
     }
 }

@@ -2,12 +2,11 @@
 //! journey is lost on the way, and a file that the collector refuses leaves the one before it working.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use sojourn_contract::attribute;
-use sojourn_contract::journey::Kind;
+use sojourn_e2e::change::Changes;
 use sojourn_e2e::chat::{Caller, Chat, Question};
 use sojourn_e2e::lab::Lab;
 use sojourn_e2e::manifest::{JAEGER, Manifest};
@@ -34,29 +33,29 @@ async fn changes_tracing_without_a_restart() -> Result<()> {
     let before = service.containers().await?;
     let own = Receiver::start_on(lab.cluster.host_address()).await?;
     own.require("authorization", "Bearer first");
-    let mut change = Change { service: &service, chat: &chat, arrived: Harvest::of(&own), asked: Vec::new() };
+    let mut changes = Changes::of(&service, &chat, Harvest::of(&own));
 
     let jaeger = json!({"name": "jaeger", "endpoint": JAEGER});
     let header = json!({"name": "authorization", "secretKey": "token"});
     let destinations = json!([jaeger, {"name": "own", "endpoint": own.url, "headers": [header]}]);
-    service.change(json!({"tracing": {"destinations": destinations}})).await?;
-    change.in_effect("a destination with a header from the Secret", |_| true).await?;
+    let change = service.change(json!({"tracing": {"destinations": destinations}}));
+    edit(&mut changes, "a destination with a header from the Secret", change, |_| true).await?;
 
-    service.change(json!({"tracing": {"resourceAttributes": {"team": "search"}}})).await?;
-    change.in_effect("a resource attribute", |span| span.resource.text("team") == Some("search")).await?;
+    let change = service.change(json!({"tracing": {"resourceAttributes": {"team": "search"}}}));
+    edit(&mut changes, "a resource attribute", change, |span| span.resource.text("team") == Some("search")).await?;
 
     own.require("authorization", "Bearer second");
-    namespace.secret("smollm-telemetry", &[("token", "Bearer second")]).await?;
-    change.in_effect("a key of the Secret", |_| true).await?;
+    let change = namespace.secret("smollm-telemetry", &[("token", "Bearer second")]);
+    edit(&mut changes, "a key of the Secret", change, |_| true).await?;
 
     // The one destination that was there all the time has every journey that was asked for meanwhile.
-    assert!(!change.asked.is_empty());
-    for trace_id in std::mem::take(&mut change.asked) {
-        lab.jaeger.trace(&trace_id, 1).await?;
+    assert!(!changes.answers.is_empty());
+    for answer in changes.answers.drain(..) {
+        lab.jaeger.trace(&answer.trace_id, 1).await?;
     }
 
-    service.change(json!({"tracing": {"sampling": {"rate": "0%"}}})).await?;
-    change.in_effect("a sampling policy", |_| true).await?;
+    let change = service.change(json!({"tracing": {"sampling": {"rate": "0%"}}}));
+    edit(&mut changes, "a sampling policy", change, |_| true).await?;
     only_failures_are_kept(&lab, &chat).await?;
 
     let odd = json!({"name": "odd", "exporter": {"type": "otlp_grpc", "config": {"no_such_field": true}}});
@@ -77,33 +76,17 @@ async fn changes_tracing_without_a_restart() -> Result<()> {
     namespace.delete().await
 }
 
-/// Changes of a service, and what it is asked while they are on their way.
-struct Change<'a> {
-    service: &'a Service,
-    chat: &'a Chat,
-    arrived: Harvest<'a>,
-    /// Traces of the journeys that were asked for.
-    asked: Vec<String>,
-}
-
-impl Change<'_> {
-    /// Waits until the probe of a new collector, being such, is at the destination; says how long it took.
-    async fn in_effect(&mut self, what: &str, is_such: impl Fn(&Span) -> bool) -> Result<()> {
-        let begun = Instant::now();
-        self.arrived.gather()?.others.clear();
-        wait::quietly(&format!("{what} is in effect"), PATIENCE, async || {
-            self.asked.push(self.chat.ask(fine(), |_| {}).await?.trace_id);
-            let probes = &self.arrived.gather()?.others;
-            if probes.iter().any(|span| span.attributes.text(attribute::KIND) == Some(Kind::Probe.as_str()) && is_such(span)) {
-                return Ok(Look::Holds(()));
-            }
-            Ok(Look::NotYet(format!("{:?}", self.service.telemetry().await?)))
-        })
-        .await?;
-        // Past the test's own capture: how long a change takes is worth seeing each time.
-        writeln!(std::io::stderr(), "{what}: in effect {:.1} s after the edit", begun.elapsed().as_secs_f64())?;
-        Ok(())
-    }
+/// Makes an edit and waits for its effect; how long that takes is worth seeing each time, so it is said past the test's own
+/// capture.
+async fn edit(
+    changes: &mut Changes<'_>,
+    what: &str,
+    edit: impl Future<Output = Result<()>>,
+    is_such: impl Fn(&Span) -> bool,
+) -> Result<()> {
+    let took = changes.take_effect(what, PATIENCE, edit, is_such).await?;
+    writeln!(std::io::stderr(), "{what}: in effect {:.1} s after the edit", took.as_secs_f64())?;
+    Ok(())
 }
 
 fn fine() -> Question {

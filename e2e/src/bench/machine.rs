@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
+use crate::checkout;
 use crate::process::field_kib;
 
 /// The machine, the commit, the day.
@@ -57,13 +58,13 @@ fn cpu_model(cpuinfo: &str) -> String {
 async fn commit() -> String {
     let git = || {
         let mut command = Command::new("git");
-        command.args(["-C", concat!(env!("CARGO_MANIFEST_DIR"), "/..")]);
+        command.current_dir(checkout::root());
         command
     };
     let Some(commit) = first_line(git().args(["rev-parse", "--short=12", "HEAD"])).await else { return "unknown".to_owned() };
-    // The page itself is written by what is measured.
+    // The pages are written by what is measured.
     let changed =
-        first_line(git().args(["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks.md"])).await;
+        first_line(git().args(["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks*.md"])).await;
     if changed.is_some_and(|line| !line.is_empty()) { format!("{commit} with changes") } else { commit }
 }
 

@@ -1,8 +1,11 @@
-//! `make bench`: what tracing costs, how long the engine itself takes, and how fast it is beside others.
+//! `make bench`: what tracing costs, how long the engine itself takes, and how fast it is beside others. `make bench-cluster`:
+//! how long a change takes to its effect, and how the operator fares with very many services.
 //!
 //! ```text
 //! sections (tracing_cost, engine_time, journey_event, export_size, speed) ──> report ──> docs/benchmarks.md
 //!      └─ client, open_loop ──> engine (a process of its own) ──OTLP──> receiver (in this process)
+//! sections (time_to_effect, many_services) ──> report ──> docs/benchmarks-cluster.md
+//!      └─ lab, service, change ──> the sandbox cluster
 //! ```
 //! Whatever is compared runs in turns (A B C A B C ...), in processes started anew for each turn, so that what the machine
 //! does meanwhile, and where a process happens to lie in memory, touches all of it.
@@ -13,12 +16,15 @@ pub mod export_size;
 pub mod journey_event;
 pub mod llama_cpp;
 pub mod machine;
+pub mod many_services;
 pub mod open_loop;
+pub mod page;
 pub mod programs;
 pub mod prompts;
 pub mod report;
 pub mod speed;
 pub mod subject;
+pub mod time_to_effect;
 pub mod tracing_cost;
 
 use std::path::PathBuf;
@@ -40,6 +46,10 @@ pub enum Part {
     ExportSize,
     /// Speed at 1, 2, 4 and 8 clients, beside other servers.
     Speed,
+    /// From an edit of a running service to its effect; on the sandbox cluster.
+    TimeToEffect,
+    /// A thousand services; on the sandbox cluster.
+    ManyServices,
 }
 
 impl Part {
@@ -51,6 +61,8 @@ impl Part {
             Self::JourneyEvent => "One event on the step path",
             Self::ExportSize => "Bytes of a kept journey",
             Self::Speed => "Speed, beside others",
+            Self::TimeToEffect => "From an edit to its effect",
+            Self::ManyServices => "A thousand services",
         }
     }
 }
@@ -76,6 +88,10 @@ pub struct Plan {
     pub active: usize,
     /// Journeys whose bytes are counted.
     pub journeys: usize,
+    /// Turns of each edit of a running service.
+    pub edits: usize,
+    /// Services that the operator gets at once.
+    pub services: usize,
     /// Servers to leave out.
     pub without: Vec<speed::Server>,
     /// Where what is built is kept.
@@ -95,6 +111,8 @@ impl Plan {
             open_rate: 1_000,
             active: 500,
             journeys: 2_048,
+            edits: 5,
+            services: 1_000,
             without: Vec::new(),
             cache,
         }
@@ -103,7 +121,18 @@ impl Plan {
     /// A short one, to try the program.
     #[must_use]
     pub fn quick(self) -> Self {
-        Self { rounds: 2, server_rounds: 1, requests: 1, tokens: 16, open_seconds: 2, active: 100, journeys: 256, ..self }
+        Self {
+            rounds: 2,
+            server_rounds: 1,
+            requests: 1,
+            tokens: 16,
+            open_seconds: 2,
+            active: 100,
+            journeys: 256,
+            edits: 1,
+            services: 50,
+            ..self
+        }
     }
 }
 
@@ -128,6 +157,8 @@ async fn measure_part(plan: &Plan, part: Part) -> Result<Section> {
         Part::JourneyEvent => journey_event::measure().await,
         Part::ExportSize => export_size::measure(plan).await,
         Part::Speed => speed::measure(plan).await,
+        Part::TimeToEffect => time_to_effect::measure(plan).await,
+        Part::ManyServices => many_services::measure(plan).await,
     }
 }
 

@@ -6,14 +6,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Where the sources are.
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use crate::checkout;
 
 /// Compiles a bench target of the engine in the dev profile; gives its executable.
 pub async fn compile(name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     // Without `-p`: another choice of packages would choose other features and compile mistral.rs again.
-    cargo.current_dir(WORKSPACE).args(["build", "--bench", name, "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(checkout::root()).args(["build", "--bench", name, "--message-format=json-render-diagnostics"]);
     cargo.stderr(std::process::Stdio::inherit()).kill_on_drop(true);
     let output = cargo.output().await.context("cannot start cargo")?;
     if !output.status.success() {

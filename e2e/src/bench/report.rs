@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::machine::Machine;
+use super::page::Page;
 use crate::statistics::Spread;
 
 /// One question and its answer.
@@ -129,38 +130,37 @@ impl Verdict {
 }
 
 /// The whole document.
-pub fn render(machine: &Machine, command: &str, sections: &[Section]) -> String {
-    let mut page = String::new();
+pub fn render(page: &Page, machine: &Machine, command: &str, sections: &[Section]) -> String {
+    let mut text = String::new();
     // Writing to a text does not fail.
-    write_page(&mut page, machine, command, sections).ok();
-    page
+    write_page(&mut text, page, machine, command, sections).ok();
+    text
 }
 
-fn write_page(page: &mut String, machine: &Machine, command: &str, sections: &[Section]) -> std::fmt::Result {
-    writeln!(page, "# Benchmarks\n")?;
-    writeln!(page, "Written by `{command}`; do not edit: `make bench` measures all of it again and writes this page anew.\n")?;
+fn write_page(text: &mut String, page: &Page, machine: &Machine, command: &str, sections: &[Section]) -> std::fmt::Result {
+    let Page { title, target, how, .. } = page;
+    writeln!(text, "# {title}\n")?;
     writeln!(
-        page,
-        "A figure is the median of its rounds, with the least and the most in parentheses. What is compared ran in turns\n\
-         (A B C A B C ...), each time in a new process; a ratio is taken between neighbours of one round. Clients, the OTLP\n\
-         receiver and the engine share the machine. A target is met if the median meets it.\n"
+        text,
+        "Written by `{command}`; do not edit: `make {target}` measures all of it again and writes this page anew.\n"
     )?;
+    writeln!(text, "A figure is the median of its rounds, with the least and the most in parentheses. {how}\n")?;
     for (name, value) in machine.facts() {
-        writeln!(page, "- {name}: {value}")?;
+        writeln!(text, "- {name}: {value}")?;
     }
     for section in sections {
-        writeln!(page, "\n## {}\n\n{}", section.title, section.how)?;
+        writeln!(text, "\n## {}\n\n{}", section.title, section.how)?;
         for table in &section.tables {
-            write_table(page, table)?;
+            write_table(text, table)?;
         }
         if !section.verdicts.is_empty() {
-            writeln!(page)?;
+            writeln!(text)?;
         }
         for verdict in &section.verdicts {
-            writeln!(page, "- {}", verdict.line())?;
+            writeln!(text, "- {}", verdict.line())?;
         }
         for note in &section.notes {
-            writeln!(page, "\n{note}")?;
+            writeln!(text, "\n{note}")?;
         }
     }
     Ok(())
@@ -233,7 +233,7 @@ mod tests {
             verdicts: vec![verdict(&[1.0])],
             notes: vec!["A note.".into()],
         };
-        let page = render(&Machine::default(), "make bench", &[section]);
+        let page = render(&Page::ENGINE, &Machine::default(), "make bench", &[section]);
         assert!(
             page.contains("\n## What tracing costs\n\nMeasured so.\n\n| tracing | tokens/s |\n| --- | ---: |\n| off | 1 |\n"),
             "{page}"

@@ -1,20 +1,22 @@
-//! `make bench`: measures, and writes what was measured to docs/benchmarks.md.
+//! `make bench` and `make bench-cluster`: measure, and write what was measured to a page of docs/.
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use anyhow::{Result, ensure};
+use clap::Parser;
 use sojourn_e2e::bench::machine::Machine;
+use sojourn_e2e::bench::page::Page;
 use sojourn_e2e::bench::speed::Server;
 use sojourn_e2e::bench::{Part, Plan, measure, report, say};
 use sojourn_e2e::local::model;
 use sojourn_e2e::sandbox::{Settings, install_tls_provider};
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
-
-/// Measures what tracing costs and how fast the engine is, and writes it down.
+/// Measures what tracing costs and how fast the engine is, or what operator and pods need on a cluster, and writes it down.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Measure on the sandbox cluster, which must be up, instead of on loopback.
+    #[arg(long)]
+    cluster: bool,
     /// A short measurement, to try the program; it prints the page instead of writing it.
     #[arg(long)]
     quick: bool,
@@ -47,14 +49,19 @@ async fn run(arguments: Arguments) -> Result<()> {
     let machine = Machine::look(&model).await?;
     let full = Plan { without: arguments.without, ..Plan::full(model, cache) };
     let plan = if arguments.quick { full.quick() } else { full };
-    let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
+    let page = if arguments.cluster { Page::CLUSTER } else { Page::ENGINE };
+    let is_for_the_page = !arguments.quick && arguments.only.is_empty();
+    if is_for_the_page {
+        page.can_be_written()?;
+    }
+    let parts = if arguments.only.is_empty() { page.parts } else { &arguments.only[..] };
     let sections = measure(&plan, parts).await;
-    let page = report::render(&machine, &command(), &sections);
-    if arguments.quick || !arguments.only.is_empty() {
-        print!("{page}");
+    let text = report::render(&page, &machine, &command(&page), &sections);
+    if is_for_the_page {
+        page.write(&text)?;
+        say(&format!("{} says what was measured", page.file));
     } else {
-        std::fs::write(PAGE, page).with_context(|| format!("cannot write {PAGE}"))?;
-        say("docs/benchmarks.md says what was measured");
+        print!("{text}");
     }
     let missed = sections.iter().flat_map(|section| &section.verdicts).filter(|verdict| verdict.is_met() == Some(false));
     for verdict in missed {
@@ -66,7 +73,8 @@ async fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// The command that a person gives to measure the same again.
-fn command() -> String {
-    let flags: Vec<String> = std::env::args().skip(1).collect();
-    if flags.is_empty() { "make bench".to_owned() } else { format!("make bench BENCH=\"{}\"", flags.join(" ")) }
+fn command(page: &Page) -> String {
+    let flags: Vec<String> = std::env::args().skip(1).filter(|flag| flag != "--cluster").collect();
+    let make = format!("make {}", page.target);
+    if flags.is_empty() { make } else { format!("{make} BENCH=\"{}\"", flags.join(" ")) }
 }

@@ -2,12 +2,13 @@
 //! find the trace, draw the journey.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sojourn_e2e::chat::{Caller, Question};
+use sojourn_e2e::checkout;
 use sojourn_e2e::jaeger::Jaeger;
 use sojourn_e2e::local::beside_this_program;
 use sojourn_e2e::namespace::Namespace;
@@ -19,7 +20,7 @@ use sojourn_e2e::tunnel::Tunnel;
 use sojourn_journey::draw::{Style, draw};
 
 const NAMESPACE: &str = "chat";
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/service.yaml");
+const EXAMPLE: &str = "examples/service.yaml";
 const PROMPT: &str = "Why is the sky blue? Answer in two sentences.";
 /// Loading a model takes seconds; a first start on a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -95,7 +96,7 @@ async fn own_cluster(own: OwnCluster) -> Result<Place> {
 }
 
 async fn apply(namespace: &Namespace, progress: &Progress) -> Result<Service> {
-    let manifest = std::fs::read_to_string(EXAMPLE).with_context(|| format!("cannot read {}", Path::new(EXAMPLE).display()))?;
+    let manifest = std::fs::read_to_string(checkout::path(EXAMPLE)).with_context(|| format!("cannot read {EXAMPLE}"))?;
     let service = namespace.apply(&manifest).await?;
     let step = progress.step(format!("waiting until {} is Ready", service.name));
     service.becomes("Ready", PATIENCE, |why| step.at(why)).await?;

@@ -10,9 +10,8 @@ use super::{
     images::{Image, Recipe, Source, build},
     progress::{Progress, Step},
 };
+use crate::checkout;
 
-/// Where the sources are: what was built from them is built again from them.
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PREBUILT: &str = "prebuilt";
 
 /// One of the project's images.
@@ -70,7 +69,7 @@ pub async fn build_own(cache: &Path, which: &[Own], progress: &Progress) -> Resu
         if let Some(base) = &base {
             base.check_libraries(&program_file).await?;
         }
-        let dockerfile = Path::new(WORKSPACE).join(own.dockerfile());
+        let dockerfile = checkout::path(own.dockerfile());
         let recipe = Recipe {
             name: own.image().to_owned(),
             dockerfile: std::fs::read_to_string(&dockerfile)
@@ -88,7 +87,7 @@ pub async fn build_own(cache: &Path, which: &[Own], progress: &Progress) -> Resu
 async fn compile(progress: &Progress) -> Result<Vec<PathBuf>> {
     let step = progress.step("compiling the workspace");
     let mut cargo = program("cargo");
-    cargo.current_dir(WORKSPACE).args(["build", "--bins", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(checkout::root()).args(["build", "--bins", "--message-format=json-render-diagnostics"]);
     let executables = cargo_executables(&mut cargo, &step).await?;
     step.done();
     Ok(executables)
@@ -98,11 +97,11 @@ async fn compile(progress: &Progress) -> Result<Vec<PathBuf>> {
 /// has a target directory of its own.
 async fn compile_static_sidecar(progress: &Progress) -> Result<PathBuf> {
     let step = progress.step("compiling the static sidecar");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(WORKSPACE).join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout::path("target"), PathBuf::from);
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = program("cargo");
     cargo
-        .current_dir(WORKSPACE)
+        .current_dir(checkout::root())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .args(["build", "--package", "sojourn-sidecar", "--target", &triple, "--message-format=json-render-diagnostics"])
         .arg("--target-dir")
@@ -140,7 +139,7 @@ mod tests {
     #[test]
     fn every_dockerfile_has_the_stage_for_prebuilt_programs() {
         for own in Own::ALL {
-            let text = std::fs::read_to_string(Path::new(WORKSPACE).join(own.dockerfile())).unwrap();
+            let text = std::fs::read_to_string(checkout::path(own.dockerfile())).unwrap();
             assert!(text.contains(&format!(" AS {PREBUILT}\n")), "{}", own.dockerfile());
             assert!(text.contains(&format!("COPY {} ", own.program())), "{}", own.dockerfile());
         }

@@ -1,11 +1,11 @@
 //! The pinned collector takes what the operator renders for the pages in `docs/`.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sojourn_contract::collector::SECRET_KEY;
+use sojourn_e2e::checkout;
 
 use super::pods::{program, rendered};
 
@@ -16,7 +16,7 @@ fn the_collector_takes_every_destination_and_policy_of_the_pages() -> Result<()>
     let file = directory.path().join("collector.yaml");
     let (mut taken, mut of_another_image) = (0, 0);
     for page in ["sampling.md", "backends.md"] {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page))?;
+        let text = std::fs::read_to_string(checkout::path("docs").join(page))?;
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
             let mut tracing: Value = serde_yaml::from_str(block)?;
             if tracing["collector"]["image"].is_string() {

@@ -2,7 +2,7 @@
 //! renders for them, and a Prometheus that scrapes them.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sojourn_contract::journey::{ENGINE_STARTUP, LLM_REQUEST, SIDECAR_PROBE};
 use sojourn_contract::sidecar::State;
 use sojourn_contract::{env, flag, label, path};
+use sojourn_e2e::checkout;
 use sojourn_e2e::local::{Local, beside_this_program, free_port};
 use sojourn_e2e::prometheus::Prometheus;
 use sojourn_e2e::receiver::{Manner, Receiver, traces};
@@ -293,7 +294,7 @@ pub fn rendered(tracing: Value) -> Result<String> {
 
 /// The configuration of docs/grafana.md, with what Kubernetes would say of these targets in the place of its discovery.
 fn scraping(targets: &[(&str, &str, String)]) -> Result<Value> {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grafana.md"))?;
+    let page = std::fs::read_to_string(checkout::path("docs/grafana.md"))?;
     let block = page.split("```yaml values\n").find(|block| block.starts_with("scrape_configs:"));
     let block = block.and_then(|block| block.split("\n```").next()).context("docs/grafana.md has a scrape configuration")?;
     let mut configuration: Value = serde_yaml::from_str(block)?;
