@@ -33,7 +33,7 @@ pub fn running(program: &str) -> Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").context("cannot read /proc")? {
         let path = entry?.path();
-        let pid = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let pid: Option<u32> = path.file_name().and_then(|name| name.to_str()?.parse().ok());
         // One that ended meanwhile has no program any more.
         let runs = std::fs::read_link(path.join("exe")).is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program));
         pids.extend(pid.filter(|_| runs));

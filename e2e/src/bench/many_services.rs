@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use sojourn_operator::crd::InferenceService;
 use tokio::task::JoinSet;
 
@@ -110,7 +111,7 @@ async fn statuses_are_written(client: &Client, begun: Instant) -> Result<Duratio
 /// How many objects of a kind there are, without reading them.
 async fn count<K>(client: &Client) -> Result<usize>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), NAMESPACE);
     let first = api.list_metadata(&ListParams::default().limit(1)).await?;
