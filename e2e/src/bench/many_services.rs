@@ -29,7 +29,7 @@ const PROGRAM: &str = "sojourn-operator";
 /// Clients that apply at the same time.
 const CLIENTS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How long nobody may reconcile anything before the operator counts as done.
+/// How long nobody may write anything before the operator counts as done.
 const CALM: Duration = Duration::from_secs(10);
 /// How long the operator is then watched.
 const REST: Duration = Duration::from_secs(60);
@@ -121,13 +121,13 @@ where
 
 /// Writes of the operator's kinds while nothing changes.
 async fn writes_at_rest(client: &Client) -> Result<f64> {
-    let mut last = (operator::reconciles(client).await?, Instant::now());
+    let mut last = (operator::write_requests(client).await?, Instant::now());
     wait::quietly("the operator is at rest", PATIENCE, async || {
-        let now = operator::reconciles(client).await?;
+        let now = operator::write_requests(client).await?;
         if now != last.0 {
             last = (now, Instant::now());
         }
-        Ok(if last.1.elapsed() > CALM { Look::Holds(()) } else { Look::NotYet(format!("{now} reconciles")) })
+        Ok(if last.1.elapsed() > CALM { Look::Holds(()) } else { Look::NotYet(format!("{now} writes")) })
     })
     .await?;
     let before = operator::write_requests(client).await?;
@@ -159,7 +159,7 @@ fn section(seen: &Seen) -> Section {
         how: format!(
             "{} services with `replicas: 0`, so that each has its ConfigMap, Service and Deployment, and no pods. The memory is\n\
              the most that the operator's process held in RAM since its start. At rest: {} s in which nobody changes anything,\n\
-             after {} s without a reconcile.",
+             after {} s without a write.",
             seen.services,
             REST.as_secs(),
             CALM.as_secs()

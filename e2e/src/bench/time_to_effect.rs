@@ -74,6 +74,7 @@ pub async fn measure(plan: &Plan) -> Result<Section> {
     let manifest =
         Manifest::smollm("smollm").with("tracing.destinations", destinations(&own, None)).with("tracing.sampling", sampling(0));
     let service = namespace.apply(&manifest.yaml()).await?;
+    service.becomes("Ready", Lab::PATIENCE, |_| {}).await?;
     service.becomes("TelemetryReady", Lab::PATIENCE, |_| {}).await?;
     let (chat, _tunnel) = service.chat().await?;
     let before = service.containers().await?;
@@ -104,9 +105,11 @@ impl Edited<'_> {
     }
 
     async fn while_one_is_dead(&mut self, rounds: usize) -> Result<()> {
-        let both = json!({"tracing": {"destinations": destinations(self.own, Some(self.second))}});
         self.second.close().await;
-        self.changes.take_effect("a dead destination", PATIENCE, self.service.change(both), |_| true).await?;
+        if !has_second(rounds) {
+            let both = json!({"tracing": {"destinations": destinations(self.own, Some(self.second))}});
+            self.changes.take_effect("a dead destination", PATIENCE, self.service.change(both), |_| true).await?;
+        }
         for round in 1..=rounds {
             say(&format!("to its effect: round {round} of {rounds}, {}", Edit::SamplingWithOneDead.name()));
             self.measure(Edit::SamplingWithOneDead, rounds + round).await?;
@@ -120,9 +123,8 @@ impl Edited<'_> {
         let spec = match edit {
             Edit::Sampling | Edit::SamplingWithOneDead => Some(json!({"sampling": sampling(round)})),
             Edit::ResourceAttribute => Some(json!({"resourceAttributes": {"round": round.to_string()}})),
-            // It comes with one round and goes with the next.
             Edit::Destination => {
-                Some(json!({"destinations": destinations(self.own, Some(self.second).filter(|_| round % 2 == 1))}))
+                Some(json!({"destinations": destinations(self.own, Some(self.second).filter(|_| has_second(round)))}))
             }
             Edit::SecretKey => None,
         };
@@ -136,6 +138,11 @@ impl Edited<'_> {
         self.seen.seconds.entry(edit).or_default().push(took.as_secs_f64());
         Ok(())
     }
+}
+
+/// The second destination comes with one round and goes with the next.
+fn has_second(round: usize) -> bool {
+    round % 2 == 1
 }
 
 fn destinations(own: &Receiver, second: Option<&Receiver>) -> Value {
