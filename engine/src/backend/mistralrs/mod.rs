@@ -11,6 +11,7 @@ pub mod gpu;
 mod kv;
 pub mod load;
 mod logits;
+mod pool;
 mod tensors;
 
 use std::collections::HashMap;
@@ -95,11 +96,8 @@ impl Backend for MistralRs {
     }
 
     fn step(&mut self, work: &[Work]) -> Result<Vec<Logits>, StepError> {
-        // On a thread of the pool that candle computes on: from any other, each of the hundreds of products of a pass would wake
-        // the pool and sleep until it has an answer, which takes as long as the products do.
-        rayon::scope(|_| {
-            work.iter().map(|work| self.forward(work).map_err(|error| StepError::Failed(error.to_string()))).collect()
-        })
+        pool::join();
+        work.iter().map(|work| self.forward(work).map_err(|error| StepError::Failed(error.to_string()))).collect()
     }
 
     fn adopt(&mut self, adoption: &Adoption) -> Result<(), StepError> {
