@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use sojourn_operator::crd::InferenceService;
 use tokio::task::JoinSet;
 
-use super::report::{Bound, Section, Table, Unit, Verdict};
+use super::report::{Section, Table, Unit, Verdict};
 use super::{Part, Plan, say};
 use crate::lab::Lab;
 use crate::manifest::Manifest;
@@ -140,19 +140,12 @@ fn section(seen: &Seen) -> Section {
     let seconds = |duration: Duration| once(duration.as_secs_f64());
     let mut table = Table::new(&["from the first apply until", "time"]);
     table.rows = [
-        ("all are applied, by 8 clients at once", seen.applied),
-        ("all children are written", seen.written),
-        ("each service has its status", seen.reported),
+        (format!("all are applied, by {CLIENTS} clients at once"), seen.applied),
+        ("all children are written".to_owned(), seen.written),
+        ("each service has its status".to_owned(), seen.reported),
     ]
-    .map(|(what, duration)| vec![what.to_owned(), Unit::Seconds.spread(seconds(duration))])
+    .map(|(what, duration)| vec![what, Unit::Seconds.spread(seconds(duration))])
     .into();
-    let verdict = |target: &str, measured, bound, unit, limit: &str| Verdict {
-        target: target.to_owned(),
-        measured,
-        bound: Bound::Below(bound),
-        unit,
-        limit: limit.to_owned(),
-    };
     let shared = "The API server, etcd and the clients share the operator's cores.";
     Section {
         title: Part::ManyServices.title(),
@@ -166,15 +159,21 @@ fn section(seen: &Seen) -> Section {
         ),
         tables: vec![table],
         verdicts: vec![
-            verdict("all children written within 60 s", seconds(seen.written), 60.0, Unit::Seconds, shared),
-            verdict(
+            Verdict::below("all children written within 60 s", seconds(seen.written), 60.0, Unit::Seconds, shared),
+            Verdict::below(
                 "the operator's memory below 100 MiB",
                 once(seen.peak_mib),
                 100.0,
                 Unit::Whole(" MiB"),
                 "Its watches' stores.",
             ),
-            verdict("no writes at rest", once(seen.writes_at_rest), 1.0, Unit::Whole(""), "`kubectl get events` may say why."),
+            Verdict::below(
+                "no writes at rest",
+                once(seen.writes_at_rest),
+                1.0,
+                Unit::Whole(""),
+                "`kubectl get events` may say why.",
+            ),
         ],
         notes: Vec::new(),
     }

@@ -109,6 +109,11 @@ impl Unit {
 }
 
 impl Verdict {
+    /// On a target that the median must stay below.
+    pub fn below(target: &str, measured: Option<Spread>, bound: f64, unit: Unit, limit: &str) -> Self {
+        Self { target: target.to_owned(), measured, bound: Bound::Below(bound), unit, limit: limit.to_owned() }
+    }
+
     /// Whether the target was reached; `None` if it was not measured.
     pub fn is_met(&self) -> Option<bool> {
         self.measured.map(|spread| self.bound.holds(spread.median))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::report::{Bound, Section, Table, Unit, Verdict};
+use super::report::{Section, Table, Unit, Verdict};
 use super::{Part, Plan, say};
 use crate::change::Changes;
 use crate::lab::Lab;
@@ -79,8 +79,8 @@ pub async fn measure(plan: &Plan) -> Result<Section> {
     let (chat, _tunnel) = service.chat().await?;
     let before = service.containers().await?;
     let changes = Changes::of(&service, &chat, Harvest::of(&own));
-    let (namespace_of, seen) = (&namespace, Seen::default());
-    let mut edited = Edited { namespace: namespace_of, service: &service, changes, own: &own, second: &second, seen };
+    let seen = Seen::default();
+    let mut edited = Edited { namespace: &namespace, service: &service, changes, own: &own, second: &second, seen };
     edited.while_all_is_well(plan.edits).await?;
     edited.while_one_is_dead(plan.edits).await?;
     edited.seen.answers = edited.changes.have_all_arrived().await?;
@@ -160,13 +160,6 @@ fn section(rounds: usize, seen: &Seen) -> Section {
     let of = |edit: Edit| seen.seconds.get(&edit).and_then(|seconds| Spread::of(seconds));
     let mut table = Table::new(&["edit of `spec.tracing`", "in effect after"]);
     table.rows = seen.seconds.keys().map(|edit| vec![edit.name().to_owned(), Unit::Seconds.spread(of(*edit))]).collect();
-    let verdict = |target: &str, measured, bound, unit, limit: &str| Verdict {
-        target: target.to_owned(),
-        measured,
-        bound: Bound::Below(bound),
-        unit,
-        limit: limit.to_owned(),
-    };
     let limit = "The kubelet's next look at its volumes, and what the old collector still has to send.";
     Section {
         title: Part::TimeToEffect.title(),
@@ -179,9 +172,9 @@ fn section(rounds: usize, seen: &Seen) -> Section {
         ),
         tables: vec![table],
         verdicts: vec![
-            verdict("`sampling` in effect within 120 s", of(Edit::Sampling), 120.0, Unit::Seconds, limit),
-            verdict("with a dead destination, within 180 s", of(Edit::SamplingWithOneDead), 180.0, Unit::Seconds, limit),
-            verdict(
+            Verdict::below("`sampling` in effect within 120 s", of(Edit::Sampling), 120.0, Unit::Seconds, limit),
+            Verdict::below("with a dead destination, within 180 s", of(Edit::SamplingWithOneDead), 180.0, Unit::Seconds, limit),
+            Verdict::below(
                 "no container restarts",
                 Spread::of(&[f64::from(seen.restarts)]),
                 1.0,

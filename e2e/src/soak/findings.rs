@@ -53,14 +53,13 @@ impl Findings {
     /// How it goes, in one line.
     pub fn progress(&self, ledger: &Ledger, elapsed: Duration) -> String {
         format!(
-            "{:>4} s  {} requests, {} journeys ({} preemptions), {} violations, {:.1} MiB, {:.0} % of the KV cache kept",
+            "{:>4} s  {} requests, {} journeys ({} preemptions), {} violations, {:.1} MiB",
             elapsed.as_secs(),
             self.seen.requests(),
             ledger.journeys(),
             ledger.preemptions,
             ledger.violations,
-            self.memory.last().map_or(0.0, |memory| memory.kib / 1024.0),
-            self.page.sum(&metric::KV_CACHE_USAGE.series(), &[]) * 100.0
+            self.memory.last().map_or(0.0, |memory| memory.kib / 1024.0)
         )
     }
 
